@@ -1,0 +1,289 @@
+import { elementIndex, matganElements } from './elements.ts';
+import { type Composition, FormulaFault, formatFormula, gcd } from './formula.ts';
+
+/**
+ * Packed formulas: the form in which compositions are stored, uploaded and read back.
+ *
+ * A row is 4 words of 32 bits, read as 8 half-words: pair p is in word p >> 1, the low half first. A pair is
+ * (element index + 1) << 8 | count with the index 0 … 84 in `matganElements` and the count 1 … 8; 0 means no pair. Pairs
+ * are sorted by element and empty ones come last, so equal formulas have equal words.
+ */
+export const rowWords = 4;
+/** Elements per packed row, at most. */
+export const maxPairs = 8;
+/** Atoms of one element, at most: the columns of the matrix. */
+export const maxCount = 8;
+/** Rows of the matrix. */
+export const elementCount = 85;
+/** Cells of the matrix: element e with count c is cell 8 e + c - 1. */
+export const matrixCells = elementCount * maxCount;
+
+/** How a matrix of values is read as a formula; see `decodeMatrix`. */
+export type DecodingRule = 'paper' | 'argmax';
+
+/** Packed formulas together with their number: `packed` has at least 4 · rows words. */
+export interface PackedFormulas {
+  readonly packed: Uint32Array;
+  readonly rows: number;
+}
+
+/** Half-word of pair p in a row: (element index + 1) << 8 | count, or 0. */
+export function pairAt(words: Uint32Array, row: number, p: number): number {
+  return (words[row * rowWords + (p >> 1)] >>> ((p & 1) << 4)) & 0xffff;
+}
+
+/** Writes pair p of a row; `pair` is (element index + 1) << 8 | count. */
+function setPair(words: Uint32Array, row: number, p: number, pair: number): void {
+  const shift = (p & 1) << 4;
+  const word = row * rowWords + (p >> 1);
+  words[word] = (words[word] & ~(0xffff << shift)) | (pair << shift);
+}
+
+/** Writes pairs, sorted here by element, as a row. `count` of them are taken; the rest of the row becomes empty. */
+export function writePairs(words: Uint32Array, row: number, pairs: Uint16Array | number[], count: number): void {
+  for (let i = 1; i < count; i++) {
+    const pair = pairs[i];
+    let j = i - 1;
+    for (; j >= 0 && pairs[j] > pair; j--) pairs[j + 1] = pairs[j];
+    pairs[j + 1] = pair;
+  }
+  for (let p = 0; p < maxPairs; p += 2) {
+    const low = p < count ? pairs[p] : 0;
+    const high = p + 1 < count ? pairs[p + 1] : 0;
+    words[row * rowWords + (p >> 1)] = low | (high << 16);
+  }
+}
+
+/**
+ * Packs a composition into 4 words, as it stands: nothing is reduced.
+ * @throws FormulaError where it does not fit 85 × 8: an element outside the 85, an amount that is fractional or above 8, more
+ * than 8 elements.
+ */
+export function packFormula(composition: Composition): Uint32Array {
+  const pairs: number[] = [];
+  const fail = (kind: FormulaFault['kind'], what: string): never => {
+    throw new FormulaFault(kind, `formula ${formatFormula(composition)}: ${what}`);
+  };
+  if (composition.size === 0) throw new FormulaFault('empty', 'the formula is empty; write one such as NaCl');
+  for (const [symbol, count] of composition) {
+    const index = elementIndex(symbol);
+    if (index < 0)
+      fail('element outside the 85', `${symbol} is none of the 85 elements of the matrix; leave this row out`);
+    if (!Number.isInteger(count))
+      fail('fractional amount', `${symbol} has a fractional amount; multiply the formula out`);
+    if (count < 1 || count > maxCount) {
+      fail(
+        'more than 8 atoms of an element',
+        `${count} atoms of ${symbol}; the matrix holds 1 to ${maxCount}, so reduce it`,
+      );
+    }
+    pairs.push(((index + 1) << 8) | count);
+  }
+  if (pairs.length > maxPairs) fail('more than 8 elements', `${pairs.length} elements; a packed row holds ${maxPairs}`);
+  const words = new Uint32Array(rowWords);
+  writePairs(words, 0, pairs, pairs.length);
+  return words;
+}
+
+/** The composition of a packed row; empty for a row of zeros. */
+export function unpackRow(words: Uint32Array, row = 0): Composition {
+  const composition: Composition = new Map();
+  for (let p = 0; p < maxPairs; p++) {
+    const pair = pairAt(words, row, p);
+    if (pair === 0) break;
+    composition.set(matganElements[(pair >> 8) - 1], pair & 0xff);
+  }
+  return composition;
+}
+
+/** Number of elements of a packed row, 0 to 8. */
+export function rowElements(words: Uint32Array, row: number): number {
+  let n = 0;
+  while (n < maxPairs && pairAt(words, row, n) !== 0) n++;
+  return n;
+}
+
+/** Eight UTF-16 units that are equal for equal rows: a key for a Map or Set. `PackedSet` is faster for many rows. */
+export function packedKey(words: Uint32Array, row = 0): string {
+  const at = row * rowWords;
+  const [a, b, c, d] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
+  return String.fromCharCode(a & 0xffff, a >>> 16, b & 0xffff, b >>> 16, c & 0xffff, c >>> 16, d & 0xffff, d >>> 16);
+}
+
+/** Divides a row by the greatest common divisor of its counts, in place; returns the divisor (0 for an empty row). */
+export function reducePacked(words: Uint32Array, row = 0): number {
+  let divisor = 0;
+  for (let p = 0; p < maxPairs && divisor !== 1; p++) {
+    const pair = pairAt(words, row, p);
+    if (pair === 0) break;
+    divisor = gcd(divisor, pair & 0xff);
+  }
+  if (divisor <= 1) return divisor;
+  for (let p = 0; p < maxPairs; p++) {
+    const pair = pairAt(words, row, p);
+    if (pair === 0) break;
+    setPair(words, row, p, (pair & 0xff00) | ((pair & 0xff) / divisor));
+  }
+  return divisor;
+}
+
+/** The 85 × 8 matrix of a row, row-major: 680 zeros and ones. Written at `offset` of `out` where one is given. */
+export function encodeMatrix(
+  words: Uint32Array,
+  row = 0,
+  out: Float32Array = new Float32Array(matrixCells),
+  offset = 0,
+): Float32Array {
+  out.fill(0, offset, offset + matrixCells);
+  for (let p = 0; p < maxPairs; p++) {
+    const pair = pairAt(words, row, p);
+    if (pair === 0) break;
+    out[offset + ((pair >> 8) - 1) * maxCount + (pair & 0xff) - 1] = 1;
+  }
+  return out;
+}
+
+const found = new Uint16Array(elementCount);
+
+/** Reads one matrix into row `row` of `out`; false where the rule drops it. */
+function decodeInto(
+  values: ArrayLike<number>,
+  offset: number,
+  rule: DecodingRule,
+  out: Uint32Array,
+  row: number,
+): boolean {
+  let n = 0;
+  for (let e = 0; e < elementCount; e++) {
+    const from = offset + e * maxCount;
+    let count = 0;
+    if (rule === 'paper') {
+      for (let c = maxCount; c > 0 && count === 0; c--) if (values[from + c - 1] >= 0.2) count = c;
+    } else {
+      // Starts below the threshold so that NaN, which compares false, never wins.
+      let best = Number.NEGATIVE_INFINITY;
+      for (let c = 1; c <= maxCount; c++) {
+        if (values[from + c - 1] > best) {
+          best = values[from + c - 1];
+          count = c;
+        }
+      }
+      if (!(best >= 0.5)) count = 0;
+    }
+    if (count > 0) found[n++] = ((e + 1) << 8) | count;
+  }
+  if (n < 2 || n > maxPairs) return false;
+  writePairs(out, row, found, n);
+  return true;
+}
+
+/**
+ * Reads the 680 values at `offset` as a formula. Nothing is divided by the greatest common divisor.
+ *
+ * - `paper`: the released code's rule. A cell is on where its value is at least 0.2; the largest count that is on wins.
+ * - `argmax`: an element is there where its greatest value is at least 0.5; that cell gives the count (the first of equals).
+ *
+ * Both drop results of no element, of one, and of more than 8.
+ * @returns 4 words, or null where the result is dropped.
+ */
+export function decodeMatrix(values: ArrayLike<number>, offset: number, rule: DecodingRule): Uint32Array | null {
+  const words = new Uint32Array(rowWords);
+  return decodeInto(values, offset, rule, words, 0) ? words : null;
+}
+
+/** Decodes `count` matrices that lie one after the other; the dropped ones are left out. */
+export function decodeMatrices(values: ArrayLike<number>, count: number, rule: DecodingRule): PackedFormulas {
+  const packed = new Uint32Array(count * rowWords);
+  let rows = 0;
+  for (let i = 0; i < count; i++) if (decodeInto(values, i * matrixCells, rule, packed, rows)) rows++;
+  return { packed: packed.slice(0, rows * rowWords), rows };
+}
+
+/** Copies the chosen rows, in the order given. */
+export function takeRows(words: Uint32Array, chosen: ArrayLike<number>): Uint32Array {
+  const out = new Uint32Array(chosen.length * rowWords);
+  for (let i = 0; i < chosen.length; i++) {
+    const from = chosen[i] * rowWords;
+    out.set(words.subarray(from, from + rowWords), i * rowWords);
+  }
+  return out;
+}
+
+/**
+ * A set of packed formulas: open addressing over flat arrays, about 40 bytes a formula, so that millions fit where as many
+ * strings would not. Members are numbered in the order of arrival.
+ */
+export class PackedSet {
+  private words: Uint32Array;
+  private slots: Int32Array;
+  /** Number of different formulas. */
+  size = 0;
+
+  constructor(expected = 1024) {
+    const capacity = Math.max(16, expected);
+    this.words = new Uint32Array(capacity * rowWords);
+    this.slots = new Int32Array(2 ** Math.ceil(Math.log2(capacity * 2))).fill(-1);
+  }
+
+  /** The set of all rows of some packed formulas. */
+  static of({ packed, rows }: PackedFormulas): PackedSet {
+    const set = new PackedSet(rows);
+    for (let row = 0; row < rows; row++) set.add(packed, row);
+    return set;
+  }
+
+  /** The members, one row each, in order of arrival. */
+  get packed(): Uint32Array {
+    return this.words.subarray(0, this.size * rowWords);
+  }
+
+  /** Number of a formula, or -1 where it is no member. */
+  indexOf(words: Uint32Array, row: number): number {
+    return this.slots[this.slot(words, row)];
+  }
+
+  has(words: Uint32Array, row: number): boolean {
+    return this.indexOf(words, row) >= 0;
+  }
+
+  /** Adds a formula; true where it was not there yet. */
+  add(words: Uint32Array, row: number): boolean {
+    const slot = this.slot(words, row);
+    if (this.slots[slot] >= 0) return false;
+    if ((this.size + 1) * rowWords > this.words.length) this.grow();
+    const at = row * rowWords;
+    this.words.set(words.subarray(at, at + rowWords), this.size * rowWords);
+    // Growing moves the slots, so the place is looked up again.
+    this.slots[this.slot(words, row)] = this.size++;
+    return true;
+  }
+
+  /** Slot that holds the formula, or the free one where it belongs. */
+  private slot(words: Uint32Array, row: number): number {
+    const at = row * rowWords;
+    const mask = this.slots.length - 1;
+    let hash = Math.imul(words[at], 0x9e3779b1);
+    for (let i = 1; i < rowWords; i++) hash = Math.imul((hash ^ (hash >>> 15)) + words[at + i], 0x85ebca6b);
+    hash ^= hash >>> 13;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const member = this.slots[slot];
+      if (member < 0) return slot;
+      const m = member * rowWords;
+      let i = 0;
+      while (i < rowWords && this.words[m + i] === words[at + i]) i++;
+      if (i === rowWords) return slot;
+    }
+  }
+
+  private grow(): void {
+    const old = this.packed.slice();
+    const { size } = this;
+    this.words = new Uint32Array(this.words.length * 2);
+    this.slots = new Int32Array(this.slots.length * 2).fill(-1);
+    this.size = 0;
+    for (let row = 0; row < size; row++) {
+      this.words.set(old.subarray(row * rowWords, (row + 1) * rowWords), row * rowWords);
+      this.slots[this.slot(old, row)] = this.size++;
+    }
+  }
+}

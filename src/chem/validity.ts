@@ -1,0 +1,264 @@
+import { element, elements, matganElements } from './elements.ts';
+import { maxPairs, pairAt, rowWords } from './encoding.ts';
+import { type Composition, FormulaFault, formatFormula, gcd, reduceFormula } from './formula.ts';
+
+/**
+ * The paper's two tests of a formula, by the rule of its released code (SMACT, Davies et al., Chem 1, 617 (2016)):
+ *
+ * - CN, charge-neutral: one oxidation state of SMACT's 2014 set per element can be chosen so that the charges sum to zero, and
+ *   the greatest common divisor of the amounts is 1. All atoms of an element share its state, so Fe3O4 fails. Alloys
+ *   have no exemption. No state is 0, so a formula of one element fails, as does any with an element that has no states.
+ * - EN, electronegativity-balanced: some such choice has every cation's Pauling electronegativity strictly below every anion's;
+ *   an element without a value fails. EN implies CN.
+ *
+ * EN needs no search over pairs: sorted by electronegativity, the elements below some cut are all cations and those above are
+ * all anions, and the cut does not part equals. So both tests ask whether sums meet, which sets of bits answer in one
+ * pass per element however many states there are.
+ */
+export const ruleName = 'paper';
+/** Flags of `judgePacked`: charge-neutral, electronegativity-balanced. */
+export const flagCN = 1;
+export const flagEN = 2;
+
+export interface Verdict {
+  readonly chargeNeutral: boolean;
+  readonly electronegativityBalanced: boolean;
+  /** Charge of each element in one neutral choice, an electronegativity-balanced one where there is one; else null. */
+  readonly oxidationStates: Record<string, number> | null;
+}
+
+/** More partial sums than any real formula needs: keeps a hostile one from running for hours. */
+const mostWork = 5_000_000;
+
+interface Part {
+  readonly symbol: string;
+  readonly count: number;
+  readonly states: readonly number[];
+}
+
+/** How unusual a state is: 0 for the most usual one. Only chooses between assignments. */
+function unusual(symbol: string, state: number): number {
+  const place = element(symbol)!.commonStates.indexOf(state);
+  return place < 0 ? 10 : place;
+}
+
+interface Choice {
+  readonly cost: number;
+  readonly states: Record<string, number>;
+}
+
+/** The most usual choice of states with sum zero, or null. Sums that the rest cannot bring back to zero are dropped. */
+function mostUsualNeutral(parts: readonly Part[], budget: { left: number }): Choice | null {
+  interface Partial {
+    readonly cost: number;
+    readonly state: number;
+    readonly before: Partial | null;
+  }
+  // Least and greatest charge that parts i … can still add.
+  const least = new Array<number>(parts.length + 1).fill(0);
+  const most = new Array<number>(parts.length + 1).fill(0);
+  for (let i = parts.length - 1; i >= 0; i--) {
+    if (parts[i].states.length === 0) return null;
+    least[i] = least[i + 1] + parts[i].count * Math.min(...parts[i].states);
+    most[i] = most[i + 1] + parts[i].count * Math.max(...parts[i].states);
+  }
+  let sums = new Map<number, Partial | null>([[0, null]]);
+  for (const [i, { symbol, count, states }] of parts.entries()) {
+    const next = new Map<number, Partial | null>();
+    for (const [sum, before] of sums) {
+      for (const state of states) {
+        const total = sum + count * state;
+        if (total + least[i + 1] > 0 || total + most[i + 1] < 0) continue;
+        if (--budget.left < 0) throw new Error('budget');
+        const cost = (before?.cost ?? 0) + unusual(symbol, state);
+        const other = next.get(total);
+        if (!other || cost < other.cost) next.set(total, { cost, state, before });
+      }
+    }
+    sums = next;
+  }
+  const best = sums.get(0);
+  if (!best) return null;
+  const chosen: Record<string, number> = {};
+  let step: Partial | null = best;
+  for (let i = parts.length - 1; i >= 0; i--) {
+    chosen[parts[i].symbol] = step!.state;
+    step = step!.before;
+  }
+  return { cost: best.cost, states: Object.fromEntries(parts.map(({ symbol }) => [symbol, chosen[symbol]])) };
+}
+
+/**
+ * Judges one formula by the paper's rule; any number of elements, any whole amounts.
+ * @param options.reduce divide by the greatest common divisor first (default true). Without it Na2Cl2 fails.
+ * @throws FormulaError for fractional amounts that stay fractional, and where more than five million partial sums are needed.
+ */
+export function judge(composition: Composition, options: { reduce?: boolean } = {}): Verdict {
+  const judged = (options.reduce ?? true) ? reduceFormula(composition) : composition;
+  const none: Verdict = { chargeNeutral: false, electronegativityBalanced: false, oxidationStates: null };
+  let divisor = 0;
+  for (const [symbol, count] of judged) {
+    if (!Number.isSafeInteger(count) || count < 1) {
+      const what = `${symbol} has a fractional amount, which the rule cannot judge; multiply the formula out`;
+      throw new FormulaFault('fractional amount', `formula ${formatFormula(judged)}: ${what}`);
+    }
+    divisor = gcd(divisor, count);
+  }
+  if (divisor !== 1) return none;
+  const parts: Part[] = [...judged].map(([symbol, count]) => {
+    const known = element(symbol);
+    if (!known) throw new FormulaFault('unknown element', `${symbol} is not an element; check the spelling`);
+    return { symbol, count, states: known.oxidationStates };
+  });
+  const budget = { left: mostWork };
+  try {
+    const neutral = mostUsualNeutral(parts, budget);
+    if (!neutral) return none;
+    const value = ({ symbol }: Part): number | null => element(symbol)!.electronegativity;
+    let balanced: Choice | null = null;
+    if (parts.every((part) => value(part) !== null)) {
+      const rising = [...parts].sort((a, b) => value(a)! - value(b)!);
+      for (let cut = 1; cut < rising.length; cut++) {
+        if (value(rising[cut - 1])! >= value(rising[cut])!) continue;
+        const choice = mostUsualNeutral(
+          rising.map((part, i) => ({ ...part, states: part.states.filter((s) => (i < cut ? s > 0 : s < 0)) })),
+          budget,
+        );
+        if (choice && (!balanced || choice.cost < balanced.cost)) balanced = choice;
+      }
+    }
+    const { states } = balanced ?? neutral;
+    return {
+      chargeNeutral: true,
+      electronegativityBalanced: balanced !== null,
+      oxidationStates: Object.fromEntries(parts.map(({ symbol }) => [symbol, states[symbol]])),
+    };
+  } catch (error) {
+    if (!(error instanceof Error && error.message === 'budget')) throw error;
+    const what = `${parts.length} elements with these amounts have too many combinations of charges to judge`;
+    throw new FormulaFault('too many combinations', `formula ${formatFormula(judged)}: ${what}; check the amounts`);
+  }
+}
+
+// The fast path. Counts are at most 8, elements at most 8, the most negative state is -4: no negative charge exceeds 256.
+const setWords = 9;
+const statesOf = matganElements.map((symbol) => Int8Array.from(element(symbol)!.oxidationStates));
+const positiveOf = statesOf.map((states) => states.filter((s) => s > 0));
+const negativeOf = statesOf.map((states) => states.filter((s) => s < 0).map((s) => -s));
+const lowestOf = Int8Array.from(statesOf.map((states) => Math.min(...states)));
+/** States above the lowest one, so that sums only grow. */
+const risesOf = statesOf.map((states, e) => states.map((s) => s - lowestOf[e]));
+/** Electronegativities in hundredths, so that comparing is exact; -1 where there is none. */
+const scaleOf = Int16Array.from(
+  matganElements.map((symbol) => {
+    const value = element(symbol)!.electronegativity;
+    return value === null ? -1 : Math.round(value * 100);
+  }),
+);
+if (elements.some(({ oxidationStates }) => oxidationStates.some((s) => s === 0 || s < -4 || s > 8))) {
+  throw new Error('validity: the sets of sums are sized for states from -4 to 8 without 0');
+}
+
+/** next |= set shifted up by `shift`, both of `words` words; bits beyond are lost. */
+function orShifted(next: Uint32Array, set: Uint32Array, base: number, shift: number, words: number): void {
+  const skip = shift >> 5;
+  const bits = shift & 31;
+  for (let w = words - 1; w >= skip; w--) {
+    let value = set[base + w - skip] << bits;
+    if (bits !== 0 && w > skip) value |= set[base + w - skip - 1] >>> (32 - bits);
+    next[w] |= value;
+  }
+}
+
+/**
+ * Judges packed formulas by the paper's rule, as they stand (reduce them first where that is wanted).
+ * @param words packed rows, 4 words each. @param rows how many of them.
+ * @returns a byte per row: 1 charge-neutral, 2 electronegativity-balanced, so 0, 1 or 3.
+ */
+export function judgePacked(words: Uint32Array, rows: number = words.length / rowWords): Uint8Array {
+  const flags = new Uint8Array(rows);
+  const index = new Uint8Array(maxPairs);
+  const count = new Uint8Array(maxPairs);
+  let sums = new Uint32Array(setWords);
+  let next = new Uint32Array(setWords);
+  // Sums of the anions' charges from the k-th element up, one set each.
+  const anions = new Uint32Array((maxPairs + 1) * setWords);
+
+  for (let row = 0; row < rows; row++) {
+    let n = 0;
+    let divisor = 0;
+    let target = 0;
+    for (; n < maxPairs; n++) {
+      const pair = pairAt(words, row, n);
+      if (pair === 0) break;
+      // Kept in order of electronegativity.
+      const e = (pair >> 8) - 1;
+      const c = pair & 0xff;
+      let j = n - 1;
+      for (; j >= 0 && scaleOf[index[j]] > scaleOf[e]; j--) {
+        index[j + 1] = index[j];
+        count[j + 1] = count[j];
+      }
+      index[j + 1] = e;
+      count[j + 1] = c;
+      divisor = gcd(divisor, c);
+      target -= c * lowestOf[e];
+    }
+    if (divisor !== 1 || target < 0) continue;
+
+    // CN: with every element at its lowest state the charge is -target; can the rises make it up?
+    let size = (target >> 5) + 1;
+    sums.fill(0, 0, size);
+    sums[0] = 1;
+    for (let i = 0; i < n; i++) {
+      next.fill(0, 0, size);
+      const rises = risesOf[index[i]];
+      for (let s = 0; s < rises.length; s++) {
+        const shift = rises[s] * count[i];
+        if (shift <= target) orShifted(next, sums, 0, shift, size);
+      }
+      [sums, next] = [next, sums];
+    }
+    if (((sums[target >> 5] >>> (target & 31)) & 1) === 0) continue;
+    flags[row] = flagCN;
+    if (scaleOf[index[0]] < 0) continue; // sorted, so a missing value comes first
+
+    // EN: sums of anions from the top down to element `lowest` …
+    let highest = 0;
+    let lowest = n;
+    while (lowest > 1 && negativeOf[index[lowest - 1]].length > 0) {
+      lowest--;
+      const charges = negativeOf[index[lowest]];
+      highest += charges[0] * count[lowest]; // states ascend, so the first charge is the greatest
+    }
+    size = (highest >> 5) + 1;
+    anions.fill(0, n * setWords, n * setWords + size);
+    anions[n * setWords] = 1;
+    for (let k = n - 1; k >= lowest; k--) {
+      const charges = negativeOf[index[k]];
+      const set = anions.subarray(k * setWords, (k + 1) * setWords);
+      set.fill(0, 0, size);
+      for (let s = 0; s < charges.length; s++) orShifted(set, anions, (k + 1) * setWords, charges[s] * count[k], size);
+    }
+    // … against sums of cations from the bottom up to each cut.
+    sums.fill(0, 0, size);
+    sums[0] = 1;
+    for (let cut = 1; cut < n && flags[row] === flagCN; cut++) {
+      const charges = positiveOf[index[cut - 1]];
+      next.fill(0, 0, size);
+      for (let s = 0; s < charges.length; s++) {
+        const shift = charges[s] * count[cut - 1];
+        if (shift <= highest) orShifted(next, sums, 0, shift, size);
+      }
+      [sums, next] = [next, sums];
+      if (cut < lowest || scaleOf[index[cut - 1]] === scaleOf[index[cut]]) continue;
+      for (let w = 0; w < size; w++) {
+        if ((sums[w] & anions[cut * setWords + w]) !== 0) {
+          flags[row] = flagCN | flagEN;
+          break;
+        }
+      }
+    }
+  }
+  return flags;
+}
