@@ -2,50 +2,106 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { MatganError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
-import { bench } from './bench.ts';
-import { check } from './check.ts';
-import { data } from './data.ts';
-import { devices } from './devices.ts';
-import { evaluate } from './evaluate.ts';
-import { generate } from './generate.ts';
-import { gradcheck } from './gradcheck.ts';
-import { train } from './train.ts';
 
-/** One file a command; each exports a function that returns its commander Command. */
-const commands: readonly (() => Command)[] = [devices, data, check, train, generate, evaluate, gradcheck, bench];
+/** One file a command. Its own text, options and imports are loaded only when it is the one that runs. */
+interface CommandEntry {
+  name: string;
+  /** The line in `matgan --help`. */
+  about: string;
+  load: () => Promise<() => Command>;
+}
 
-export function program(): Command {
+/** In the order in which a newcomer needs them. */
+export const commands: readonly CommandEntry[] = [
+  {
+    name: 'devices',
+    about: 'show adapters, their limits and measured ceilings',
+    load: async () => (await import('./devices.ts')).devices,
+  },
+  {
+    name: 'data',
+    about: 'prepare a data set from a file, or make the default one',
+    load: async () => (await import('./data.ts')).data,
+  },
+  {
+    name: 'check',
+    about: 'judge formulas: charge neutrality and electronegativity balance',
+    load: async () => (await import('./check.ts')).check,
+  },
+  {
+    name: 'train',
+    about: 'train a GAN or an autoencoder on prepared formulas',
+    load: async () => (await import('./train.ts')).train,
+  },
+  {
+    name: 'generate',
+    about: 'make new formulas with a trained generator',
+    load: async () => (await import('./generate.ts')).generate,
+  },
+  {
+    name: 'evaluate',
+    about: 'compare generated formulas with training data and a baseline',
+    load: async () => (await import('./evaluate.ts')).evaluate,
+  },
+  {
+    name: 'gradcheck',
+    about: 'check every op: GPU against reference, gradients against differences',
+    load: async () => (await import('./gradcheck.ts')).gradcheck,
+  },
+  {
+    name: 'bench',
+    about: 'time kernels and training steps against the adapter’s ceilings',
+    load: async () => (await import('./bench.ts')).bench,
+  },
+];
+
+/**
+ * The command line with the commands that `argv` names (`matgan train`, `matgan help train`) loaded whole, and the
+ * others as a line of help: `check` must not wait for Dawn, nor `--help` for anything.
+ */
+export async function program(argv: readonly string[]): Promise<Command> {
   const { version } = JSON.parse(readFileSync(`${packageRoot}/package.json`, 'utf8')) as { version: string };
   const root = new Command('matgan')
     .description('Trains MatGAN, the GAN of inorganic formulas, on hand-written WebGPU kernels.')
     .version(version)
-    .showHelpAfterError('(add --help for the options and an example)')
-    .showSuggestionAfterError(true);
-  for (const command of commands) root.addCommand(command());
-  // exitOverride is not inherited by addCommand: a mistake in any command must reach main() as exit code 2.
-  const override = (c: Command): void => {
-    c.exitOverride();
-    c.configureOutput({ outputError: (text, write) => write(text) });
-    for (const child of c.commands) override(child);
+    .option('--debug', 'show a stack with an error')
+    .addHelpText('after', '\nEach command has its own --help, with an example.');
+  const words = argv.filter((word) => !word.startsWith('-'));
+  const named = words[0] === 'help' ? words[1] : words[0];
+  for (const { name, about, load } of commands) {
+    root.addCommand(name === named ? (await load())() : new Command(name).description(about));
+  }
+  const settle = (command: Command, path: string): void => {
+    // These are not inherited through addCommand: a mistake in any command must reach main() as exit code 2, in one line.
+    command.exitOverride().showSuggestionAfterError(true);
+    command.configureOutput({
+      outputError: (text, write) => {
+        const line = text.trim().replace(/\s*\n\s*/g, ' ');
+        write(`${line}${/[.?!)]$/.test(line) ? '' : ';'} ${path} --help shows what it takes\n`);
+      },
+    });
+    for (const child of command.commands) settle(child, `${path} ${child.name()}`);
   };
-  override(root);
+  settle(root, 'matgan');
   return root;
 }
 
 /** Runs the command line; returns the exit code (0 success, 1 our fault, 2 the user's mistake, 130 interrupted). */
 export async function main(argv: readonly string[]): Promise<number> {
+  const debug = argv.includes('--debug');
   try {
-    await program().parseAsync(argv as string[], { from: 'user' });
+    await (await program(argv)).parseAsync(argv as string[], { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {
+    // Commander has printed its message. Help that was asked for ends with 0; help for want of a command is a mistake.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    const debug = argv.includes('--debug');
     if (error instanceof MatganError) {
       process.stderr.write(`${debug ? error.stack : `${error.name}: ${error.message}`}\n`);
       return error.userMistake ? 2 : 1;
     }
-    const text = error instanceof Error ? (debug ? error.stack : `${error.name}: ${error.message}`) : String(error);
-    process.stderr.write(`${text}\n${debug ? '' : 'This is a fault in matgan; --debug shows where.\n'}`);
+    const text = error instanceof Error ? `${error.name}: ${error.message}`.replace(/\s*\n\s*/g, ' ') : String(error);
+    const hint = 'this is a fault in matgan, --debug shows where';
+    process.stderr.write(`${debug && error instanceof Error ? error.stack : `${text} (${hint})`}\n`);
     return 1;
   }
 }
