@@ -143,7 +143,7 @@ function installWithApt(plan) {
       (result.error?.message ?? result.stderr.trim().split('\n').at(-1)) || `exit ${result.status}`;
     // Without entries of our own the lists the machine has may do; where a file of theirs is gone, update and try again.
     let result = plan.entries.length > 0 ? null : apt(install);
-    if (!result || result.status !== 0) {
+    if (result?.status !== 0) {
       const update = apt(['update', '-q']);
       if (update.status !== 0) say(`apt-get update complained: ${lastWords(update)}`);
       result = apt(install);

@@ -14,10 +14,10 @@ export interface Ceilings {
   submitMilliseconds: number;
 }
 
-const fma: Kernel = { files: ['fma'], entry: 'fma_ceiling', bindings: ['write'] };
-const copy: Kernel = { files: ['copy'], entry: 'copy_ceiling', bindings: ['read', 'write'] };
+const fma: Kernel = { files: ['ceiling_fma'], entry: 'fma_ceiling', bindings: ['write'] };
+const copy: Kernel = { files: ['ceiling_copy'], entry: 'copy_ceiling', bindings: ['read', 'write'] };
 
-/** FLOP a thread and round of `shaders/fma.wgsl`: 32 vec4 FMAs. */
+/** FLOP a thread and round of `shaders/ceiling_fma.wgsl`: 32 vec4 FMAs. */
 const flopsPerRound = 256;
 /** One batch must take this long, or the clock and the submit show in the figure. */
 const batchMs = 10;
