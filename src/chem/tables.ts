@@ -1,0 +1,566 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdtemp, open, rename, rm, stat, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import type { DuckDBConnection } from '@duckdb/node-api';
+import { DOUBLE, DuckDBDataChunk, DuckDBInstance, INTEGER, VARCHAR } from '@duckdb/node-api';
+import { DataError } from '../errors.ts';
+import { parseFormula, quoted } from './formula.ts';
+
+/**
+ * Tables in and out through DuckDB: CSV, TSV, JSON, JSON lines and Parquet, each also gzipped. CSV and JSON are read as text
+ * and turned into numbers here, so that one odd row never decides what a column is. Nothing is loaded from a network.
+ */
+
+/** What a caller can say about a table. Columns that are not named are found by their usual names. */
+export interface TableOptions {
+  readonly formulaColumn?: string;
+  readonly energyColumn?: string;
+  readonly gapColumn?: string;
+  /** Called now and then with the number of rows read so far. */
+  readonly progress?: (rows: number) => void;
+}
+
+/** A line that is no row: too many columns, an open quote, bytes that are not UTF-8. */
+export interface MalformedLine {
+  /** Line of the file, from 1. */
+  readonly line: number;
+  readonly text: string;
+}
+
+export interface TableRead {
+  readonly columns: readonly string[];
+  readonly formulaColumn: string;
+  readonly energyColumn: string | null;
+  readonly gapColumn: string | null;
+  /** True where the first line named the columns. */
+  readonly header: boolean;
+  /** Rows handed to the callback; malformed lines are not among them. */
+  readonly rows: number;
+  readonly malformed: readonly MalformedLine[];
+  /** SHA-256 of the file's bytes, hexadecimal. */
+  readonly sha256: string;
+}
+
+/** Receives a row: the formula's text or null, energy and gap (NaN where there is none), and its number from 1. */
+export type RowSink = (text: string | null, energy: number, gap: number, row: number) => void;
+
+const formulaNames = [
+  'formula',
+  'reduced_formula',
+  'formula_pretty',
+  'pretty_formula',
+  'formula_reduced',
+  'chemical_formula',
+  'chemical_formula_reduced',
+  'chemical_formula_sum',
+  'full_formula',
+  'composition',
+  'compound',
+];
+const energyNames = [
+  'formation_energy_ev_per_atom',
+  'formation_energy_per_atom',
+  'formation_energy',
+  'e_form',
+  'delta_e',
+  'energy_per_atom',
+  'energy',
+];
+const gapNames = ['band_gap_ev', 'band_gap', 'bandgap', 'gap_pbe', 'gap', 'e_gap', 'eg'];
+
+let shared: Promise<DuckDBInstance> | undefined;
+
+/** Runs something on a connection of its own to the one in-memory database; the process can end once it is closed. */
+async function withConnection<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+  shared ??= DuckDBInstance.create(':memory:', {
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+  });
+  const connection = await (await shared).connect();
+  try {
+    return await work(connection);
+  } finally {
+    connection.closeSync();
+  }
+}
+
+function sqlText(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+function sqlName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** First line of an error's message, which is all that fits a one-line error. */
+function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.split('\n')[0].slice(0, 200);
+}
+
+/** The columns that are there, for an error message. */
+function listOf(columns: readonly string[]): string {
+  const shown = columns.slice(0, 20).map(quoted).join(', ');
+  return columns.length > 20 ? `${shown} and ${columns.length - 20} more` : shown;
+}
+
+type Format = 'csv' | 'json' | 'parquet';
+
+interface Source {
+  readonly file: string;
+  readonly gzip: boolean;
+  readonly format: Format;
+  /** Text from the start of the file, without a byte-order mark; empty for Parquet. */
+  readonly head: string;
+  readonly sha256: string;
+  /** Line breaks in the text, and the line on which the last quote opens that is never closed (0 where all are). */
+  readonly lines: number;
+  readonly openQuote: number;
+}
+
+/** Looks at a file before DuckDB does: is it there, whole, text, and of which format. */
+async function inspect(file: string): Promise<Source> {
+  let bytes: number;
+  try {
+    const found = await stat(file);
+    if (found.isDirectory()) throw new DataError(`${file}: is a folder; name a file inside it`);
+    if (!found.isFile()) throw new DataError(`${file}: is not a plain file; copy its contents into one`);
+    bytes = found.size;
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new DataError(`${file}: no such file; check the path`);
+    throw new DataError(`${file}: cannot be read (${code ?? reasonOf(error)}); check its permissions`);
+  }
+  if (bytes === 0) throw new DataError(`${file}: the file is empty; it needs at least one formula`);
+
+  const hash = createHash('sha256');
+  const start: Buffer[] = [];
+  let kept = 0;
+  let gzip: boolean;
+  let plainBytes = 0;
+  let lines = 0;
+  let openQuote = 0;
+  try {
+    const handle = await open(file);
+    try {
+      const magic = Buffer.alloc(2);
+      await handle.read(magic, 0, 2, 0);
+      gzip = magic[0] === 0x1f && magic[1] === 0x8b;
+    } finally {
+      await handle.close();
+    }
+    const keep = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        plainBytes += chunk.length;
+        for (let i = 0; i < chunk.length; i++) {
+          if (chunk[i] === 10) lines++;
+          else if (chunk[i] === 34) openQuote = openQuote === 0 ? lines + 1 : 0;
+        }
+        if (kept < 65_536) {
+          start.push(chunk.subarray(0, 65_536 - kept));
+          kept += chunk.length;
+        }
+        done();
+      },
+    });
+    const input = createReadStream(file);
+    input.on('data', (chunk) => hash.update(chunk));
+    // The whole archive is unpacked once, because a reader that stops at a cut would lose rows without a word.
+    if (gzip) await pipeline(input, createGunzip(), keep);
+    else await pipeline(input, keep);
+    if (plainBytes === 0) throw new DataError(`${file}: the archive is empty; it needs at least one formula`);
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code?.startsWith('Z_')) {
+      throw new DataError(`${file}: the gzip archive is cut short or damaged (${reasonOf(error)}); fetch it again`);
+    }
+    throw new DataError(`${file}: cannot be read (${code ?? reasonOf(error)}); check its permissions`);
+  }
+  const first = Buffer.concat(start);
+  const sha256 = hash.digest('hex');
+  const counted = { sha256, lines, openQuote };
+  if (first.subarray(0, 4).toString('latin1') === 'PAR1')
+    return { file, gzip, format: 'parquet', head: '', ...counted };
+  const name = file.toLowerCase().replace(/\.gz$/, '');
+  if (/\.(parquet|pq)$/.test(name)) {
+    throw new DataError(`${file}: does not begin like a Parquet file; it may be damaged, so fetch or write it again`);
+  }
+  const utf16 = (first[0] === 0xff && first[1] === 0xfe) || (first[0] === 0xfe && first[1] === 0xff);
+  if (utf16) throw new DataError(`${file}: is written in UTF-16; save it as UTF-8`);
+  if (first.includes(0))
+    throw new DataError(`${file}: is not a text table nor Parquet; save it as CSV, JSON or Parquet`);
+  const head = first.toString('utf8').replace(/^\ufeff/, '');
+  if (head.trim() === '' && plainBytes <= 65_536)
+    throw new DataError(`${file}: holds only white space; it needs at least one formula`);
+  const isJson =
+    /\.(json|jsonl|ndjson)$/.test(name) || (!/\.(csv|tsv|txt)$/.test(name) && /^\s*(\{"|\[\s*["{])/.test(head));
+  return { file, gzip, format: isJson ? 'json' : 'csv', head, ...counted };
+}
+
+/** Splits one line of a CSV file; a quote inside quotes is doubled. */
+function splitLine(line: string, delimiter: string): string[] {
+  const cells: string[] = [];
+  let cell = '';
+  let inside = false;
+  for (let i = 0; i < line.length; i++) {
+    const c = line[i];
+    if (inside && c === '"' && line[i + 1] === '"') cell += line[++i];
+    else if (c === '"') inside = !inside;
+    else if (c === delimiter && !inside) {
+      cells.push(cell);
+      cell = '';
+    } else cell += c;
+  }
+  return [...cells, cell].map((text) => text.trim());
+}
+
+function isFormula(text: string): boolean {
+  try {
+    parseFormula(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function sameName(a: string, b: string): boolean {
+  return a.toLowerCase().replaceAll(/[\s-]+/g, '_') === b.toLowerCase().replaceAll(/[\s-]+/g, '_');
+}
+
+/** The column that was asked for, by exact name, else without regard to case. */
+function named(file: string, columns: readonly string[], wanted: string, option: string): string {
+  const found = columns.find((name) => name === wanted) ?? columns.find((name) => sameName(name, wanted));
+  if (found !== undefined) return found;
+  throw new DataError(`${file}: has no column ${quoted(wanted)} (${option}); there are ${listOf(columns)}`);
+}
+
+/** The column that holds formulas. `sample` gives each column's first values. */
+function findFormulaColumn(file: string, columns: readonly string[], sample: readonly (readonly string[])[]): string {
+  for (const synonym of formulaNames) {
+    const found = columns.find((name) => sameName(name, synonym));
+    if (found !== undefined) return found;
+  }
+  if (columns.length === 1) return columns[0];
+  const likely = columns.filter((_, i) => {
+    const values = sample[i].filter((value) => value.trim() !== '');
+    return values.length > 0 && values.filter(isFormula).length * 2 >= values.length;
+  });
+  if (likely.length === 1) return likely[0];
+  const why =
+    likely.length > 1 ? `several columns could hold formulas: ${listOf(likely)}` : 'no column is called formula';
+  throw new DataError(`${file}: ${why}; name one with --formula-column, there are ${listOf(columns)}`);
+}
+
+function findByName(columns: readonly string[], names: readonly string[]): string | null {
+  for (const name of names) {
+    const found = columns.find((column) => sameName(column, name));
+    if (found !== undefined) return found;
+  }
+  return null;
+}
+
+interface Opened {
+  readonly columns: string[];
+  readonly header: boolean;
+  /** First values of each column. */
+  readonly sample: string[][];
+  /** A FROM clause whose columns, named by `expression`, are text. */
+  readonly from: (used: readonly string[]) => string;
+  readonly expression: (column: string) => string;
+}
+
+const sampleRows = 200;
+
+function openCsv({ file, gzip, head }: Source, path: string): Opened {
+  const lines = head.split(/\r\n|\n|\r/).filter((line) => line.trim() !== '');
+  if (lines.length > 1 && head.length >= 65_000) lines.pop(); // may be cut
+  // Of the usual separators the one that the first line has most of; a list of formulas has none.
+  const suffix = file.toLowerCase().replace(/\.gz$/, '');
+  const counts = [',', '\t', ';', '|'].map((mark) => splitLine(lines[0], mark).length);
+  const delimiter = suffix.endsWith('.tsv') ? '\t' : [',', '\t', ';', '|'][counts.indexOf(Math.max(...counts))];
+  const first = splitLine(lines[0], delimiter);
+  const known = [...formulaNames, ...energyNames, ...gapNames];
+  const header = first.some((cell) => known.some((name) => sameName(cell, name))) || !first.some(isFormula);
+  const columns = header
+    ? uniqueNames(first)
+    : first.map((_, i) => (first.length === 1 ? 'formula' : `column${i + 1}`));
+  const body = lines.slice(header ? 1 : 0, sampleRows).map((line) => splitLine(line, delimiter));
+  const kinds = columns.map((_, i) => `'c${i}': 'VARCHAR'`).join(', ');
+  const options = [
+    `header = ${header}`,
+    `delim = ${sqlText(delimiter)}`,
+    `quote = '"'`,
+    `escape = '"'`,
+    'auto_detect = false',
+    'null_padding = true',
+    'strict_mode = true',
+    'store_rejects = true',
+    'parallel = false',
+    'hive_partitioning = false',
+    `compression = '${gzip ? 'gzip' : 'none'}'`,
+    `columns = {${kinds}}`,
+  ];
+  return {
+    columns,
+    header,
+    sample: columns.map((_, i) => body.map((cells) => cells[i] ?? '')),
+    from: () => `read_csv(${sqlText(path)}, ${options.join(', ')})`,
+    expression: (column) => `c${columns.indexOf(column)}`,
+  };
+}
+
+/** Column names made different: an empty one gets its number, a repeated one a number behind it. */
+function uniqueNames(names: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return names.map((name, i) => {
+    const plain = name === '' ? `column${i + 1}` : name;
+    const times = (seen.get(plain) ?? 0) + 1;
+    seen.set(plain, times);
+    return times === 1 ? plain : `${plain}_${times}`;
+  });
+}
+
+async function openJson(connection: DuckDBConnection, { gzip, head }: Source, path: string): Promise<Opened> {
+  const array = head.trimStart().startsWith('[');
+  const bare = /^\s*\[\s*"/.test(head) || /^\s*"/.test(head); // formulas alone, without objects around them
+  const options = [
+    `format = '${array ? 'array' : 'newline_delimited'}'`,
+    `compression = '${gzip ? 'gzip' : 'uncompressed'}'`,
+    ...(array ? [] : ['ignore_errors = true']),
+    'hive_partitioning = false',
+    `records = ${!bare}`,
+  ].join(', ');
+  const read = (columns: readonly string[]): string => {
+    const kinds = columns.map((name) => `${sqlText(name)}: 'VARCHAR'`).join(', ');
+    return `read_json(${sqlText(path)}, ${options}, columns = {${kinds}})`;
+  };
+  const columns = bare
+    ? ['json']
+    : (await connection.runAndReadAll(`DESCRIBE SELECT * FROM read_json(${sqlText(path)}, ${options})`))
+        .getRowsJS()
+        .map((row) => String(row[0]));
+  const reader = await connection.runAndReadAll(`SELECT * FROM ${read(columns)} LIMIT ${sampleRows}`);
+  return {
+    columns: columns,
+    header: true,
+    sample: reader.getColumnsJS().map((values) => values.map((value) => (value === null ? '' : String(value)))),
+    from: read,
+    expression: sqlName,
+  };
+}
+
+async function openParquet(connection: DuckDBConnection, path: string): Promise<Opened> {
+  const from = `read_parquet(${sqlText(path)}, hive_partitioning = false)`;
+  const described = await connection.runAndReadAll(`DESCRIBE SELECT * FROM ${from}`);
+  const columns = described.getRowsJS().map((row) => String(row[0]));
+  const casts = columns.map((name) => `CAST(${sqlName(name)} AS VARCHAR)`).join(', ');
+  const reader = await connection.runAndReadAll(`SELECT ${casts} FROM ${from} LIMIT ${sampleRows}`);
+  return {
+    columns,
+    header: true,
+    sample: reader.getColumnsJS().map((values) => values.map((value) => (value === null ? '' : String(value)))),
+    from: () => from,
+    expression: (column) => `CAST(${sqlName(column)} AS VARCHAR)`,
+  };
+}
+
+/**
+ * Reads the formulas of a table row by row, in the order of the file, a few thousand rows in memory at a time.
+ *
+ * The format follows from the file's contents and name. The first line of a CSV names the columns unless one of its cells is a
+ * formula. The formula column is the one named, else one with a usual name, else the only one that holds formulas.
+ * @throws DataError for a file that is missing, empty, a folder, cut short or not a table, for a column that is not there (the
+ * ones that are get named), and for a formula column full of numbers.
+ */
+export async function readTable(file: string, options: TableOptions, sink: RowSink): Promise<TableRead> {
+  const source = await inspect(file);
+  let folder: string | undefined;
+  try {
+    let path = resolve(file);
+    let plain = source;
+    // DuckDB reads * ? [ ] in a path as a pattern, and cannot unpack Parquet: a link or a copy with a plain name helps.
+    if (/[*?[\]{}]/.test(path) || (source.gzip && source.format === 'parquet')) {
+      folder = await mkdtemp(join(tmpdir(), 'matgan-table-'));
+      const inner = join(folder, 'table');
+      if (source.gzip && source.format === 'parquet') {
+        await pipeline(createReadStream(path), createGunzip(), createWriteStream(inner));
+        plain = { ...source, gzip: false };
+      } else await symlink(path, inner);
+      path = inner;
+    }
+    return await withConnection((connection) => readOpened(connection, plain, path, options, sink));
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    throw new DataError(`${file}: cannot be read as a table (${reasonOf(error)}); check that the file is whole`, {
+      cause: error,
+    });
+  } finally {
+    if (folder) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function readOpened(
+  connection: DuckDBConnection,
+  source: Source,
+  path: string,
+  options: TableOptions,
+  sink: RowSink,
+): Promise<TableRead> {
+  const { file, format, sha256 } = source;
+  const opened =
+    format === 'csv'
+      ? openCsv(source, path)
+      : format === 'json'
+        ? await openJson(connection, source, path)
+        : await openParquet(connection, path);
+  const { columns, header, sample } = opened;
+  if (columns.length === 0) throw new DataError(`${file}: has no columns; it needs one with formulas`);
+
+  const formulaColumn =
+    options.formulaColumn !== undefined
+      ? named(file, columns, options.formulaColumn, '--formula-column')
+      : findFormulaColumn(file, columns, sample);
+  const energyColumn =
+    options.energyColumn !== undefined
+      ? named(file, columns, options.energyColumn, '--energy-column')
+      : findByName(columns, energyNames);
+  const gapColumn =
+    options.gapColumn !== undefined
+      ? named(file, columns, options.gapColumn, '--gap-column')
+      : findByName(columns, gapNames);
+
+  const used = [formulaColumn, energyColumn, gapColumn].filter((name) => name !== null);
+  const number = (name: string | null): string =>
+    name === null ? 'NULL' : `TRY_CAST(${opened.expression(name)} AS DOUBLE)`;
+  const query = `SELECT ${opened.expression(formulaColumn)}, ${number(energyColumn)}, ${number(gapColumn)} FROM ${opened.from([...new Set(used)])}`;
+  const result = await connection.stream(query);
+  let rows = 0;
+  let numbers = 0;
+  let texts = 0;
+  for (let chunk = await result.fetchChunk(); chunk && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+    const formulas = chunk.getColumnValues(0) as (string | null)[];
+    const energies = chunk.getColumnValues(1) as (number | null)[];
+    const gaps = chunk.getColumnValues(2) as (number | null)[];
+    for (let i = 0; i < formulas.length; i++) {
+      const text = formulas[i];
+      if (text !== null && text.trim() !== '') {
+        texts++;
+        if (Number.isFinite(Number(text))) numbers++;
+      }
+      sink(text, energies[i] ?? Number.NaN, gaps[i] ?? Number.NaN, ++rows);
+    }
+    options.progress?.(rows);
+  }
+  let malformed: MalformedLine[] = [];
+  if (format === 'csv') {
+    const rejects = await connection.runAndReadAll(
+      `SELECT line, any_value(csv_line) FROM reject_errors WHERE scan_id = (SELECT max(scan_id) FROM reject_scans) GROUP BY line ORDER BY line`,
+    );
+    malformed = rejects.getRowsJS().map(([line, text]) => ({ line: Number(line), text: String(text ?? '') }));
+  }
+  // DuckDB drops everything behind an open quote without a word.
+  if (format === 'csv' && source.openQuote > 0 && rows + malformed.length + (header ? 1 : 0) < source.lines) {
+    throw new DataError(`${file}: line ${source.openQuote}: a quote is never closed; close it or remove it`);
+  }
+  if (rows + malformed.length === 0)
+    throw new DataError(`${file}: has a header but no rows; it needs at least one formula`);
+  if (numbers > 0 && numbers === texts) {
+    const remedy =
+      columns.length > 1 ? `name another with --formula-column, there are ${listOf(columns)}` : 'give it formulas';
+    throw new DataError(`${file}: column ${quoted(formulaColumn)} holds numbers, not formulas; ${remedy}`);
+  }
+  return { columns, formulaColumn, energyColumn, gapColumn, header, rows, malformed, sha256 };
+}
+
+/** A column to be written; null and NaN become empty cells. */
+export interface OutColumn {
+  readonly name: string;
+  readonly type: 'text' | 'integer' | 'real';
+  /** Value of a row, from 0. */
+  readonly value: (row: number) => string | number | null;
+}
+
+/** The form that a file's name asks for, as DuckDB writes it. */
+function copyOptions(file: string): string {
+  const name = file.toLowerCase();
+  const plain = name.replace(/\.gz$/, '');
+  const gzip = name.endsWith('.gz') ? ', COMPRESSION gzip' : '';
+  if (plain.endsWith('.csv')) return `FORMAT csv, HEADER${gzip}`;
+  if (plain.endsWith('.tsv')) return `FORMAT csv, HEADER, DELIMITER '\t'${gzip}`;
+  if (/\.(jsonl|ndjson)$/.test(plain)) return `FORMAT json${gzip}`;
+  if (plain.endsWith('.json')) return `FORMAT json, ARRAY true${gzip}`;
+  if (gzip !== '' && /\.(parquet|pq)$/.test(plain)) {
+    throw new DataError(`${file}: Parquet is compressed inside already; leave the .gz out`);
+  }
+  if (/\.(parquet|pq)$/.test(plain) || gzip === '') return 'FORMAT parquet, COMPRESSION zstd';
+  throw new DataError(
+    `${file}: the ending is none of .parquet, .csv, .tsv, .jsonl, .json; choose one (.gz may follow text)`,
+  );
+}
+
+/** Checks that a file can be written at a path, before any work is done. */
+export async function checkOutput(file: string): Promise<void> {
+  copyOptions(file);
+  const found = await stat(file).catch(() => null);
+  if (found?.isDirectory()) throw new DataError(`${file}: is a folder; name a file to write`);
+  const folder = await stat(dirname(resolve(file))).catch(() => null);
+  if (!folder?.isDirectory())
+    throw new DataError(`${file}: the folder ${dirname(file)} does not exist; create it first`);
+}
+
+/** Runs a writer on a neighbouring name and renames the result, so that no half-written file is ever seen. */
+export async function writeWhole(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
+  const temporary = join(dirname(resolve(file)), `.${basename(file)}.${process.pid}.partial`);
+  try {
+    await write(temporary);
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    if (error instanceof DataError) throw error;
+    throw new DataError(`${file}: cannot be written (${reasonOf(error)}); check the folder and the free space`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Writes a table whole or not at all. The ending decides: .csv, .tsv, .jsonl, .json (each also .gz), else Parquet.
+ * @throws DataError where it cannot be written.
+ */
+export async function writeTable(file: string, columns: readonly OutColumn[], rows: number): Promise<void> {
+  await checkOutput(file);
+  const options = copyOptions(file);
+  const sqlTypes = { text: 'VARCHAR', integer: 'INTEGER', real: 'DOUBLE' };
+  const chunkTypes = columns.map(({ type }) => ({ text: VARCHAR, integer: INTEGER, real: DOUBLE })[type]);
+  await writeWhole(file, (temporary) =>
+    withConnection(async (connection) => {
+      const fields = columns.map(({ name, type }) => `${sqlName(name)} ${sqlTypes[type]}`).join(', ');
+      await connection.run(`CREATE TEMP TABLE out_rows (${fields})`);
+      const appender = await connection.createAppender('out_rows', 'main', 'temp');
+      const size = 2048;
+      for (let from = 0; from < rows; from += size) {
+        const count = Math.min(size, rows - from);
+        const chunk = DuckDBDataChunk.create(chunkTypes, count);
+        chunk.setColumns(
+          columns.map(({ value }) =>
+            Array.from({ length: count }, (_, i) => {
+              const cell = value(from + i);
+              return typeof cell === 'number' && Number.isNaN(cell) ? null : cell;
+            }),
+          ),
+        );
+        appender.appendDataChunk(chunk);
+      }
+      appender.closeSync();
+      await connection.run(`COPY out_rows TO ${sqlText(temporary)} (${options})`);
+      await connection.run('DROP TABLE out_rows');
+    }),
+  );
+}
