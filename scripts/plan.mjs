@@ -1,6 +1,8 @@
 // What setup.mjs decides, apart from what it does: pure functions of texts, so that each distribution can be tested
 // without being there. Node built-ins only, since nothing is installed yet when they run.
 
+/** @typedef {{uris: string[], suites: string[], components: string[], options: Record<string, string>}} AptEntry */
+
 /** The oldest Mesa that Dawn accepts for its software Vulkan driver; Debian 12's own 22.3 is refused. */
 export const OLDEST_MESA_MAJOR = 23;
 
@@ -39,7 +41,7 @@ const titleCase = (name) =>
 /**
  * Reads one-line apt sources (`sources.list`, `*.list`); comments, `deb-src` and lines that cannot be read are dropped.
  * @param {string} text
- * @returns {{uris: string[], suites: string[], components: string[], options: Record<string, string>}[]}
+ * @returns {AptEntry[]}
  */
 export function parseOneLineSources(text) {
   const entries = [];
@@ -61,6 +63,7 @@ export function parseOneLineSources(text) {
  * Reads deb822 apt sources (`*.sources`), several stanzas to a file; disabled and source-only stanzas are dropped.
  * A multi-line field (a key inlined in Signed-By) keeps its line breaks.
  * @param {string} text
+ * @returns {AptEntry[]}
  */
 export function parseDeb822Sources(text) {
   const entries = [];
@@ -84,7 +87,10 @@ export function parseDeb822Sources(text) {
   return entries.filter((entry) => entry.uris.length > 0 && entry.suites.length > 0);
 }
 
-/** Writes entries as deb822, the format every apt since Debian 8 reads. */
+/**
+ * Writes entries as deb822, the format every apt since Debian 8 reads.
+ * @param {readonly AptEntry[]} entries
+ */
 export function formatDeb822(entries) {
   return entries
     .map((entry) => {
@@ -130,9 +136,9 @@ const MANUAL = {
  * @param {object} machine
  * @param {ReturnType<typeof parseOsRelease>} machine.os
  * @param {boolean} machine.root whether we may install
- * @param {ReturnType<typeof parseDeb822Sources>} machine.sources the machine's own apt entries
+ * @param {AptEntry[]} machine.sources the machine's own apt entries
  * @param {string} machine.candidate the version of mesa-vulkan-drivers that apt would take now, '' where unknown
- * @returns {{kind: 'apt', entries: object[], target: string | null, why: string}
+ * @returns {{kind: 'apt', entries: AptEntry[], target: string | null, why: string}
  *   | {kind: 'manual', command: string | null, why: string}}
  *   `apt`: install with these entries as the only sources, from suite `target` where one is named (no entries: with the
  *   machine's own sources as they are). `manual`: somebody else must run `command`.
