@@ -53,9 +53,7 @@ function dependencies() {
     shell: process.platform === 'win32' && npm.length === 1,
   });
   if (result.status !== 0) {
-    throw new Error(
-      `npm ci failed${result.error ? ` (${result.error.message})` : ''}; it needs a package registry to reach`,
-    );
+    throw new Error(`npm ci failed${result.error ? ` (${result.error.message})` : ': its message stands above'}`);
   }
 }
 

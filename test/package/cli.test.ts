@@ -2,6 +2,7 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { missingEntries } from '../../scripts/complete-lock.mjs';
 import { commands, program } from '../../src/cli/main.ts';
 import { describeGpu } from '../gpu.ts';
 
@@ -131,6 +132,22 @@ describe('the package', () => {
   it('pins every dependency exactly', () => {
     const all = { ...manifest.dependencies, ...manifest.devDependencies };
     for (const [name, version] of Object.entries(all)) expect(`${name} ${version}`).toMatch(/ \d+\.\d+\.\d+(-\S+)?$/);
+  });
+
+  it('locks the binaries of every platform, or npm ci refuses the lock (scripts/complete-lock.mjs adds them)', () => {
+    const lock = JSON.parse(readFileSync(`${root}/package-lock.json`, 'utf8'));
+    expect(missingEntries(lock)).toEqual({});
+    const asker = { version: '1.0.0', dev: true, optionalDependencies: { '@x/cli-linux-x64-musl': '1.0.0' } };
+    expect(missingEntries({ packages: { 'node_modules/x': asker } })).toEqual({
+      'node_modules/@x/cli-linux-x64-musl': {
+        version: '1.0.0',
+        cpu: ['x64'],
+        dev: true,
+        libc: ['musl'],
+        optional: true,
+        os: ['linux'],
+      },
+    });
   });
 
   it('ships what it reads at run time', () => {
