@@ -2,7 +2,15 @@ import { createHash } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { ConfigError, DataError } from '../errors.ts';
-import { type PackedFormulas, PackedSet, packFormula, rowElements, rowWords, unpackRow } from './encoding.ts';
+import {
+  countByElements,
+  type PackedFormulas,
+  PackedSet,
+  packFormula,
+  rowElements,
+  rowWords,
+  unpackRow,
+} from './encoding.ts';
 import { FormulaFault, formatFormula, parseFormula, reduceFormula } from './formula.ts';
 import { randomStream, shuffle } from './random.ts';
 import {
@@ -236,10 +244,8 @@ function pack(entries: readonly Entry[]): PackedFormulas {
 }
 
 /** The number of rows per number of elements, the ones that occur. */
-export function byElementCount({ packed, rows }: PackedFormulas): Record<string, number> {
-  const counts = new Array<number>(9).fill(0);
-  for (let row = 0; row < rows; row++) counts[rowElements(packed, row)]++;
-  return Object.fromEntries([...counts.entries()].filter(([, count]) => count > 0));
+export function byElementCount(formulas: PackedFormulas): Record<string, number> {
+  return Object.fromEntries([...countByElements(formulas).entries()].filter(([, count]) => count > 0));
 }
 
 /** Name of the list of rejected rows that belongs to an output file. */

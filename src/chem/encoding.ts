@@ -103,6 +103,13 @@ export function rowElements(words: Uint32Array, row: number): number {
   return n;
 }
 
+/** Number of rows with 0 … 8 elements. */
+export function countByElements({ packed, rows }: PackedFormulas): Uint32Array {
+  const counts = new Uint32Array(maxPairs + 1);
+  for (let row = 0; row < rows; row++) counts[rowElements(packed, row)]++;
+  return counts;
+}
+
 /** Eight UTF-16 units that are equal for equal rows: a key for a Map or Set. `PackedSet` is faster for many rows. */
 export function packedKey(words: Uint32Array, row = 0): string {
   const at = row * rowWords;

@@ -1,6 +1,6 @@
 import { ConfigError } from '../errors.ts';
 import { element, elementIndex, matganElements } from './elements.ts';
-import { maxCount, type PackedFormulas, PackedSet, rowElements, rowWords, takeRows, writePairs } from './encoding.ts';
+import { maxCount, type PackedFormulas, PackedSet, rowWords, takeRows, writePairs } from './encoding.ts';
 import { gcd } from './formula.ts';
 import { type Random, randomStream, shuffle, WeightedChoice } from './random.ts';
 import { flagEN, judgePacked } from './validity.ts';
@@ -205,11 +205,4 @@ export function synthesize(options: { count?: number; seed?: number } = {}): Pac
     random,
   );
   return { packed: takeRows(set.packed, order), rows: set.size };
-}
-
-/** Number of rows with 0 … 8 elements. */
-export function countByElements({ packed, rows }: PackedFormulas): Uint32Array {
-  const counts = new Uint32Array(9);
-  for (let row = 0; row < rows; row++) counts[rowElements(packed, row)]++;
-  return counts;
 }

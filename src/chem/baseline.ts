@@ -1,0 +1,171 @@
+import {
+  elementCount,
+  maxCount,
+  maxPairs,
+  type PackedFormulas,
+  pairAt,
+  reducePacked,
+  rowWords,
+  writePairs,
+} from './encoding.ts';
+import { gcd } from './formula.ts';
+import { randomStream, WeightedChoice } from './random.ts';
+
+/**
+ * Generators without a network: what chance alone reaches. A rate or a recovery means nothing without one of these beside it,
+ * since charge neutrality rises with the number of elements by chance and frequent elements recover frequent formulas.
+ * All give packed formulas, duplicates included, and the same ones for the same seed. Drawn counts are divided by their greatest
+ * common divisor unless that is turned off, as the paper's decoding does: that alone is worth 4 points of CN.
+ */
+
+/** How many formulas to draw with 0, 1, 2 … 8 elements; see `countByElements` of encoding.ts. */
+export type ElementHistogram = ArrayLike<number>;
+
+/**
+ * Uniform random reduced formulas with given numbers of elements: different elements of the 85 and counts 1 … 8, all equally
+ * likely among the formulas in lowest terms.
+ */
+export function uniformFormulas(histogram: ElementHistogram, seed: number): PackedFormulas {
+  const random = randomStream(seed, 'uniform');
+  const rows = total(histogram);
+  const packed = new Uint32Array(rows * rowWords);
+  const pairs = new Uint16Array(maxPairs);
+  let row = 0;
+  for (let n = 1; n <= maxPairs; n++) {
+    for (let i = 0; i < (histogram[n] ?? 0); i++) {
+      let divisor: number;
+      do {
+        divisor = 0;
+        for (let p = 0; p < n; p++) {
+          let e: number;
+          do e = random.below(elementCount);
+          while (holds(pairs, p, e));
+          const count = random.below(maxCount) + 1;
+          divisor = gcd(divisor, count);
+          pairs[p] = ((e + 1) << 8) | count;
+        }
+      } while (divisor !== 1);
+      writePairs(packed, row++, pairs, n);
+    }
+  }
+  return { packed, rows };
+}
+
+function total(histogram: ElementHistogram): number {
+  let rows = 0;
+  for (let n = 1; n <= maxPairs; n++) rows += histogram[n] ?? 0;
+  return rows;
+}
+
+/** True where one of the first `n` pairs has the element. */
+function holds(pairs: Uint16Array, n: number, e: number): boolean {
+  for (let p = 0; p < n; p++) if (pairs[p] >> 8 === e + 1) return true;
+  return false;
+}
+
+/** How often each cell of the 85 × 8 matrix is set in the training rows. */
+function cellCounts({ packed, rows }: PackedFormulas): Float64Array {
+  const counts = new Float64Array(elementCount * maxCount);
+  for (let row = 0; row < rows; row++) {
+    for (let p = 0; p < maxPairs; p++) {
+      const pair = pairAt(packed, row, p);
+      if (pair === 0) break;
+      counts[((pair >> 8) - 1) * maxCount + (pair & 0xff) - 1]++;
+    }
+  }
+  return counts;
+}
+
+/** Draws of a count for each element, and each element's share of the training rows. */
+function frequencies(training: PackedFormulas): { share: Float64Array; drawCount: WeightedChoice[] } {
+  const cells = cellCounts(training);
+  const share = new Float64Array(elementCount);
+  const drawCount: WeightedChoice[] = [];
+  for (let e = 0; e < elementCount; e++) {
+    const counts = cells.subarray(e * maxCount, (e + 1) * maxCount);
+    share[e] = counts.reduce((sum, count) => sum + count, 0) / training.rows;
+    drawCount.push(new WeightedChoice(counts));
+  }
+  return { share, drawCount };
+}
+
+/**
+ * Frequency baseline matched in the number of elements: for each formula the elements are drawn one after the other by the odds
+ * p / (1 - p) of their share p of the training rows, without repeats, then a count for each from that element's counts.
+ * @param histogram numbers of formulas with 1 … 8 elements. Sizes for which training has too few elements are left out.
+ */
+export function frequencyFormulas(
+  training: PackedFormulas,
+  histogram: ElementHistogram,
+  seed: number,
+  options: { reduce?: boolean } = {},
+): PackedFormulas {
+  const random = randomStream(seed, 'frequency');
+  const { share, drawCount } = frequencies(training);
+  // An element in every row has infinite odds; capped, it is still drawn first.
+  const draw = new WeightedChoice(share.map((p) => p / Math.max(1 - p, 1e-6)));
+  const different = share.reduce((n, p) => n + (p > 0 ? 1 : 0), 0);
+  const packed = new Uint32Array(total(histogram) * rowWords);
+  const pairs = new Uint16Array(maxPairs);
+  let row = 0;
+  for (let n = 1; n <= Math.min(maxPairs, different); n++) {
+    for (let i = 0; i < (histogram[n] ?? 0); i++) {
+      for (let p = 0; p < n; p++) {
+        let e: number;
+        do e = draw.draw(random);
+        while (holds(pairs, p, e));
+        pairs[p] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
+      }
+      writePairs(packed, row, pairs, n);
+      if (options.reduce ?? true) reducePacked(packed, row);
+      row++;
+    }
+  }
+  return { packed: packed.subarray(0, row * rowWords), rows: row };
+}
+
+/**
+ * Independent cells: each element's row of the 85 × 8 matrix is drawn by itself from its training frequencies (absent, or 1 … 8
+ * atoms); results with 2 to 8 elements are kept until there are `count` of them.
+ */
+export function independentFormulas(
+  training: PackedFormulas,
+  count: number,
+  seed: number,
+  options: { reduce?: boolean } = {},
+): PackedFormulas {
+  const random = randomStream(seed, 'independent');
+  const { share, drawCount } = frequencies(training);
+  const packed = new Uint32Array(count * rowWords);
+  const pairs = new Uint16Array(elementCount);
+  let row = 0;
+  // Training rows of one element each would never give two; ten million fruitless draws say so.
+  for (let misses = 0; row < count && misses < 10_000_000; ) {
+    let n = 0;
+    for (let e = 0; e < elementCount; e++) {
+      if (random.uniform() < share[e]) pairs[n++] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
+    }
+    if (n < 2 || n > maxPairs) {
+      misses++;
+      continue;
+    }
+    writePairs(packed, row, pairs, n);
+    if (options.reduce ?? true) reducePacked(packed, row);
+    row++;
+    misses = 0;
+  }
+  return { packed: packed.subarray(0, row * rowWords), rows: row };
+}
+
+/** Splits `rows` in the proportions of a histogram, so that the parts add up exactly (largest remainders). */
+export function scaleHistogram(histogram: ElementHistogram, rows: number): number[] {
+  const sum = total(histogram);
+  const exact = Array.from({ length: maxPairs + 1 }, (_, n) =>
+    n === 0 || sum === 0 ? 0 : (histogram[n] * rows) / sum,
+  );
+  const scaled = exact.map(Math.floor);
+  const missing = sum === 0 ? 0 : rows - scaled.reduce((a, b) => a + b, 0);
+  const order = exact.map((value, n) => ({ n, rest: value - scaled[n] })).sort((a, b) => b.rest - a.rest || a.n - b.n);
+  for (let i = 0; i < missing; i++) scaled[order[i].n]++;
+  return scaled;
+}
