@@ -1,12 +1,13 @@
 // Adam, RMSProp and SGD with momentum over all parameters of a model in one dispatch, weight clipping included.
 // The state holds the weights and the moments behind each other, `size` elements each, and is updated in place.
 // Update number t = step·every + offset + 1 is worked out here from the step counter, and with it the learning rate
-// (linear decay) and Adam's bias corrections: nothing has to come from the host.
+// (linear decay) and Adam's bias corrections: nothing has to come from the host. rest1 and rest2 are
+// 1 − beta1 and 1 − beta2, rounded from doubles: in f32 the subtraction would keep five digits.
 // Traffic: Adam reads 16 and writes 12 bytes a parameter.
 struct Params {
   size: u32, every: u32, offset: u32,
   learningRate: f32, decayFrom: f32, decayTo: f32, clip: f32,
-  beta1: f32, beta2: f32, eps: f32,
+  beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -23,17 +24,15 @@ fn rate(t: f32) -> f32 {
 
 fn clipped(w: f32) -> f32 { return select(w, clamp(w, -p.clip, p.clip), p.clip > 0.0); }
 
-// 1 − beta^t without cancellation for small t: the power by repeated squaring keeps a relative error of a few ULP.
-fn oneMinusPower(beta: f32, t: f32) -> f32 {
-  var n = u32(t);
-  var base = beta;
-  var power = 1.0;
-  while (n > 0u) {
-    if ((n & 1u) == 1u) { power *= base; }
-    base *= base;
-    n >>= 1u;
+// 1 − (1 − q)^t from q = 1 − beta, bit by bit from the top: no cancellation, so Adam's first updates are right to a few ULP.
+fn oneMinusPower(q: f32, t: f32) -> f32 {
+  let n = u32(t);
+  var r = 0.0;
+  for (var bit = 32u; bit > 0u; bit--) {
+    r = r * (2.0 - r);
+    if (((n >> (bit - 1u)) & 1u) == 1u) { r = r + q * (1.0 - r); }
   }
-  return 1.0 - power;
+  return r;
 }
 
 @compute @workgroup_size(64)
@@ -42,12 +41,12 @@ fn adam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   if (i >= p.size) { return; }
   let t = updateNumber();
   let g = gradient[i];
-  let m = p.beta1 * state[p.size + i] + (1.0 - p.beta1) * g;
-  let v = p.beta2 * state[2u * p.size + i] + (1.0 - p.beta2) * g * g;
+  let m = p.beta1 * state[p.size + i] + p.rest1 * g;
+  let v = p.beta2 * state[2u * p.size + i] + p.rest2 * g * g;
   state[p.size + i] = m;
   state[2u * p.size + i] = v;
-  let correctedM = m / oneMinusPower(p.beta1, t);
-  let correctedV = v / oneMinusPower(p.beta2, t);
+  let correctedM = m / oneMinusPower(p.rest1, t);
+  let correctedV = v / oneMinusPower(p.rest2, t);
   state[i] = clipped(state[i] - rate(t) * correctedM / (sqrt(correctedV) + p.eps));
 }
 
@@ -57,7 +56,7 @@ fn rmsProp(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
   let i = id.x + id.y * groups.x * 64u;
   if (i >= p.size) { return; }
   let g = gradient[i];
-  let v = p.beta1 * state[p.size + i] + (1.0 - p.beta1) * g * g;
+  let v = p.beta1 * state[p.size + i] + p.rest1 * g * g;
   state[p.size + i] = v;
   state[i] = clipped(state[i] - rate(updateNumber()) * g / (sqrt(v) + p.eps));
 }

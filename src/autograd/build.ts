@@ -126,7 +126,14 @@ export function sumTo(x: Node, shape: Shape): Node {
   if (sameShape(x.shape, shape)) return x;
   const lead = x.shape.length - shape.length;
   const axes = x.shape.map((d, axis) => (axis < lead || (shape[axis - lead] === 1 && d !== 1) ? axis : -1));
-  return reshape(sum(x, axes.filter((axis) => axis >= 0), true), shape);
+  return reshape(
+    sum(
+      x,
+      axes.filter((axis) => axis >= 0),
+      true,
+    ),
+    shape,
+  );
 }
 
 // ---- linear

@@ -9,7 +9,9 @@ import { type Node, type Op, sameShape, showShape, substitute, topological } fro
  */
 export function grad(output: Node, targets: readonly Node[], cotangent?: Node): Node[] {
   if (cotangent === undefined && output.shape.length > 0) {
-    throw new ShapeError(`grad: the output is ${showShape(output.shape)}, not a scalar; give a cotangent of that shape`);
+    throw new ShapeError(
+      `grad: the output is ${showShape(output.shape)}, not a scalar; give a cotangent of that shape`,
+    );
   }
   if (cotangent && !sameShape(cotangent.shape, output.shape)) {
     throw new ShapeError(`grad: cotangent ${showShape(cotangent.shape)} for an output ${showShape(output.shape)}`);

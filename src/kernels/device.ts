@@ -45,7 +45,9 @@ export async function requestAdapter(dawn: readonly string[] = []): Promise<GPUA
   try {
     webgpu = await import('webgpu');
   } catch (cause) {
-    throw new DeviceError(`Dawn could not be loaded (${(cause as Error).message.split('\n')[0]}); run npm ci`, { cause });
+    throw new DeviceError(`Dawn could not be loaded (${(cause as Error).message.split('\n')[0]}); run npm ci`, {
+      cause,
+    });
   }
   for (const [name, value] of Object.entries(webgpu.globals)) {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });

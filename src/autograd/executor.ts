@@ -1,0 +1,165 @@
+import { ShapeError } from '../errors.ts';
+import type { Device } from '../kernels/device.ts';
+import type { DispatchTime } from '../kernels/program.ts';
+import { type CompileOptions, compile, GpuStore } from './compile.ts';
+import { type DType, type Node, type Shape, sizeOf, type Value } from './graph.ts';
+import { evaluate } from './reference.ts';
+
+export type Data = Float32Array | Uint32Array;
+
+/** What a plan computes: values to be read, and new values for variables. */
+export interface Step {
+  outputs?: readonly Node[];
+  updates?: readonly (readonly [variable: Node, value: Node])[];
+}
+
+/** A step made ready. `run` is one replay (on the GPU one submit, without waiting for it). */
+export interface Plan {
+  run(): void;
+  /** An output's value after the last run; waits for it. */
+  read(node: Node): Promise<Data>;
+  /** Times of each dispatch of one more run; empty on the reference executor. */
+  profile(): Promise<DispatchTime[]>;
+  readonly stats: PlanStats;
+  destroy(): void;
+}
+
+export interface PlanStats {
+  dispatches: number;
+  flops: number;
+  bytes: number;
+  /** GPU memory that the plan holds beside the variables. */
+  memory: number;
+  buffers: number;
+}
+
+/** Something that runs graphs: the GPU, or the f64 reference. Variables are kept by name, for all plans alike. */
+export interface Executor {
+  readonly kind: 'gpu' | 'reference';
+  plan(step: Step): Promise<Plan>;
+  /** Sets a variable, which is made on first use. */
+  write(variable: Node, data: Data): void;
+  read(variable: Node): Promise<Data>;
+  /** Drops variables; plans that use them must be gone. */
+  forget(variables: readonly Node[]): void;
+  /** Waits until everything that was started is done. */
+  idle(): Promise<void>;
+  destroy(): void;
+}
+
+const typed = (dtype: DType, data: ArrayLike<number>): Data =>
+  dtype === 'u32' ? Uint32Array.from(data) : Float32Array.from(data);
+
+function checkSize(variable: Node, data: Data): void {
+  if (variable.op !== 'variable') throw new ShapeError(`write: ${variable.op} is not a variable`);
+  if (data.length !== sizeOf(variable.shape)) {
+    throw new ShapeError(`variable ${variable.attrs.name}: ${data.length} elements for [${variable.shape.join(',')}]`);
+  }
+}
+
+/** Runs graphs on a device, by recorded plans. */
+export class GpuExecutor implements Executor {
+  readonly kind = 'gpu';
+  readonly device: Device;
+  private readonly store: GpuStore;
+  private readonly options: CompileOptions;
+
+  constructor(device: Device, options: CompileOptions = {}) {
+    this.device = device;
+    this.store = new GpuStore(device);
+    this.options = options;
+  }
+
+  plan(step: Step): Promise<Plan> {
+    return compile(this.store, step, this.options);
+  }
+
+  write(variable: Node, data: Data): void {
+    checkSize(variable, data);
+    this.device.check();
+    this.device.gpu.queue.writeBuffer(
+      this.store.buffer(variable),
+      0,
+      data.buffer as ArrayBuffer,
+      data.byteOffset,
+      data.byteLength,
+    );
+  }
+
+  async read(variable: Node): Promise<Data> {
+    const bytes = await this.device.read(this.store.buffer(variable), sizeOf(variable.shape) * 4);
+    return variable.dtype === 'u32' ? new Uint32Array(bytes) : new Float32Array(bytes);
+  }
+
+  forget(variables: readonly Node[]): void {
+    for (const variable of variables) this.store.forget(variable);
+  }
+
+  idle(): Promise<void> {
+    return this.device.idle();
+  }
+
+  destroy(): void {
+    this.device.destroy();
+  }
+}
+
+/** Runs graphs in f64 plain loops; variables are kept in f32 as on a device, so that checkpoints lose nothing. */
+export class ReferenceExecutor implements Executor {
+  readonly kind = 'reference';
+  private readonly store = new Map<string, Data>();
+
+  async plan({ outputs = [], updates = [] }: Step): Promise<Plan> {
+    let results = new Map<Node, Value>();
+    const wanted = [...outputs, ...updates.map(([, value]) => value)];
+    return {
+      run: () => {
+        const values = evaluate(wanted, (variable) => ({
+          shape: variable.shape,
+          data: Float64Array.from(this.variable(variable)),
+        }));
+        results = new Map(wanted.map((node, i) => [node, values[i]]));
+        for (const [variable, value] of updates) {
+          this.store.set(variable.attrs.name, typed(variable.dtype, results.get(value)!.data));
+        }
+      },
+      read: async (node) => {
+        const value = results.get(node);
+        if (!value) throw new ShapeError('read: this node is no output of the plan, or the plan has not run');
+        return typed(node.dtype, value.data);
+      },
+      profile: async () => [],
+      stats: { dispatches: 0, flops: 0, bytes: 0, memory: 0, buffers: 0 },
+      destroy: () => {},
+    };
+  }
+
+  private variable(node: Node): Data {
+    const { name } = node.attrs;
+    let data = this.store.get(name);
+    if (!data) {
+      data = typed(node.dtype, new Float64Array(sizeOf(node.shape as Shape)));
+      this.store.set(name, data);
+    }
+    return data;
+  }
+
+  write(variable: Node, data: Data): void {
+    checkSize(variable, data);
+    this.store.set(variable.attrs.name, data.slice());
+  }
+
+  async read(variable: Node): Promise<Data> {
+    return this.variable(variable).slice();
+  }
+
+  forget(variables: readonly Node[]): void {
+    for (const variable of variables) this.store.delete(variable.attrs.name);
+  }
+
+  async idle(): Promise<void> {}
+
+  destroy(): void {
+    this.store.clear();
+  }
+}
