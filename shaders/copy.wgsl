@@ -1,5 +1,5 @@
-// y[to + i] = x[from + i]: 32-bit words of any type. Traffic: 8 bytes an element.
-struct Params { size: u32, from: u32, to: u32 }
+// y[goal + i] = x[start + i]: 32-bit words of any type. Traffic: 8 bytes an element.
+struct Params { size: u32, start: u32, goal: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
@@ -9,5 +9,5 @@ struct Params { size: u32, from: u32, to: u32 }
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = id.x + id.y * groups.x * 64u;
   if (i >= p.size) { return; }
-  y[p.to + i] = x[p.from + i];
+  y[p.goal + i] = x[p.start + i];
 }

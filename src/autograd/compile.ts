@@ -66,7 +66,7 @@ interface Home {
 export async function compile(store: GpuStore, step: Step, options: CompileOptions = {}): Promise<Plan> {
   const { device } = store;
   const wanted = [...(step.outputs ?? []), ...(step.updates ?? []).map(([, value]) => value)];
-  const expanded = substitute(wanted, new Map(), expandAll(new Map()));
+  const expanded = expandOps(wanted);
   const found = new Map(wanted.map((node, i) => [node, expanded[i]]));
   const outputs = (step.outputs ?? []).map((node) => found.get(node)!);
   const updates = (step.updates ?? []).map(([variable, value]) => [variable, found.get(value)!] as const);
@@ -111,7 +111,9 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   };
 }
 
-/** Rewrites nodes whose op is an expression in others, to the end. */
+/** The same nodes with every op that is an expression in others written out: what a device runs. */
+export const expandOps = (nodes: readonly Node[]): Node[] => substitute(nodes, new Map(), expandAll(new Map()));
+
 function expandAll(done: Map<Node, Node>): (node: Node) => Node {
   const rewrite = (node: Node): Node => {
     const lowering = node.graph.ops[node.op]?.lowering;

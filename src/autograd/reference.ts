@@ -4,9 +4,13 @@ export const zeros = (shape: Shape): Value => ({ shape, data: new Float64Array(s
 
 /**
  * The f64 reference: runs a graph in plain loops, slow and obviously right. `variable` gives the values of variables;
- * nothing is remembered between calls.
+ * nothing is remembered between calls. `disturb` may change the result of each op: to study how errors spread.
  */
-export function evaluate(outputs: readonly Node[], variable: (node: Node) => Value): Value[] {
+export function evaluate(
+  outputs: readonly Node[],
+  variable: (node: Node) => Value,
+  disturb?: (node: Node, data: Float64Array) => void,
+): Value[] {
   const values = new Map<Node, Value>();
   for (const node of topological(outputs)) {
     if (node.op === 'variable') {
@@ -18,6 +22,7 @@ export function evaluate(outputs: readonly Node[], variable: (node: Node) => Val
     else {
       const inputs = node.inputs.map((input) => ({ shape: input.shape, data: values.get(input)!.data }));
       node.graph.ops[node.op].reference(inputs, node.attrs, out);
+      disturb?.(node, out.data);
     }
     values.set(node, out);
   }
