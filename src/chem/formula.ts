@@ -80,12 +80,13 @@ export function parseFormula(text: string): Composition {
     while (at < plain.length && plain[at].trim() === '') at++;
   };
   /** True where the full stop at `at` joins a hydrate's water instead of being a decimal point. */
-  const joins = (): boolean => /^\.(?!\d)|^\.\d*\s*(H2O|D2O|\(H2O\)|\(D2O\))\s*$/.test(plain.slice(at, at + 32));
-  /** The number at `at`, or 1 where there is none. */
-  const amount = (): number => {
+  const joins = (): boolean =>
+    /^\.(?!\d)|^\.\d*(\.\d+)?\s*(H2O|D2O|\(H2O\)|\(D2O\))\s*$/.test(plain.slice(at, at + 32));
+  /** The number at `at`, or 1 where there is none. The number before a part has no part before it to be joined to. */
+  const amount = (beforePart = false): number => {
     const from = at;
     while (at < plain.length && isDigit(plain[at])) at++;
-    if (plain[at] === '.' && !joins()) {
+    if (plain[at] === '.' && (beforePart ? isDigit(plain[at + 1] ?? '') : !joins())) {
       at++;
       while (at < plain.length && isDigit(plain[at])) at++;
     }
@@ -159,7 +160,7 @@ export function parseFormula(text: string): Composition {
       endPart();
       at++;
       skipSpace();
-      factor = amount();
+      factor = amount(true);
       levels = [{ bracket: '', from: at, sums: new Map() }];
     } else if (c === '+' || c === '-' || c === '^' || c === '\u2212' || (c >= '\u207a' && c <= '\u208b')) {
       fail('not a formula', at, `${c} is not read; leave charges and variables out`);
