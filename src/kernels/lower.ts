@@ -246,13 +246,15 @@ function convCost(s: ConvSizes): { flops: number; bytes: number } {
 }
 
 export function conv2d(s: ConvSizes): Lowered {
+  const positions = s.batch * s.outHeight * s.outWidth;
+  const tile = s.outChannels % 4 === 0;
   return {
     temps: [],
     calls: [
       {
-        kernel: kernels.conv2d,
+        kernel: tile ? kernels.conv2dTile : kernels.conv2d,
         params: convParams(s),
-        workgroups: grid(s.batch * s.outHeight * s.outWidth * Math.ceil(s.outChannels / 8)),
+        workgroups: grid((tile ? Math.ceil(positions / 8) : positions) * Math.ceil(s.outChannels / 8)),
         buffers: [input(0), input(1), 'out'],
         ...convCost(s),
       },
@@ -261,13 +263,17 @@ export function conv2d(s: ConvSizes): Lowered {
 }
 
 export function conv2dInputGrad(s: ConvSizes): Lowered {
+  const tile = s.channels > 4;
+  // Positions of one phase (row and column modulo the strides), of the largest.
+  const phase = s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW);
+  const groups = tile ? Math.ceil(phase / 8) * s.strideH * s.strideW : s.batch * s.height * s.width;
   return {
     temps: [],
     calls: [
       {
-        kernel: kernels.conv2dInputGrad,
+        kernel: tile ? kernels.conv2dInputGradTile : kernels.conv2dInputGrad,
         params: convParams(s),
-        workgroups: grid(s.batch * s.height * s.width * Math.ceil(s.channels / 8)),
+        workgroups: grid(groups * Math.ceil(s.channels / 8)),
         buffers: [input(0), input(1), 'out'],
         ...convCost(s),
       },
