@@ -283,14 +283,16 @@ export function conv2dInputGrad(s: ConvSizes): Lowered {
 
 export function conv2dWeightGrad(s: ConvSizes): Lowered {
   const taps = s.kernelHeight * s.kernelWidth * s.channels;
-  const threads = taps * Math.ceil(s.outChannels / 8);
+  const tile = s.channels % 4 === 0 && s.outChannels % 4 === 0;
+  const rows = tile ? s.kernelHeight * s.kernelWidth * Math.ceil(s.channels / 8) : taps;
+  const threads = rows * Math.ceil(s.outChannels / 8);
   // Few taps leave few threads: share the positions out, whole rows of the output at a time.
   const splits = Math.max(1, Math.min(s.batch * s.outHeight, Math.floor(4096 / threads)));
   const temps: number[] = [];
   const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * taps * s.outChannels) - 1);
   const calls: Call[] = [
     {
-      kernel: kernels.conv2dWeightGrad,
+      kernel: tile ? kernels.conv2dWeightGradTile : kernels.conv2dWeightGrad,
       params: [...convParams(s), splits],
       workgroups: grid(splits * threads),
       buffers: [input(0), input(1), target],

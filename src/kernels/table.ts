@@ -13,6 +13,7 @@ export const kernels = {
   conv2dInputGrad: { files: ['conv2dInputGrad'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dInputGradTile: { files: ['conv2dInputGradTile'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dWeightGrad: { files: ['conv2dWeightGrad'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  conv2dWeightGradTile: { files: ['conv2dWeightGradTile'], entry: 'main', bindings: ['read', 'read', 'write'] },
   momentsCentred: { files: ['moments'], entry: 'centred', bindings: ['read', 'read', 'write'] },
   momentsJoin: { files: ['moments'], entry: 'join', bindings: ['read', 'read', 'write'] },
   normalise: { files: ['normalise'], entry: 'main', bindings: ['read', 'read', 'read', 'read', 'write'] },
