@@ -126,7 +126,7 @@ export function frequencyFormulas(
 
 /**
  * Independent cells: each element's row of the 85 × 8 matrix is drawn by itself from its training frequencies (absent, or 1 … 8
- * atoms); results with 2 to 8 elements are kept until there are `count` of them.
+ * atoms); results with 2 to 8 elements are kept until there are `count` of them, or a hundred thousand draws gave none.
  */
 export function independentFormulas(
   training: PackedFormulas,
@@ -139,8 +139,8 @@ export function independentFormulas(
   const packed = new Uint32Array(count * rowWords);
   const pairs = new Uint16Array(elementCount);
   let row = 0;
-  // Training rows of one element each would never give two; ten million fruitless draws say so.
-  for (let misses = 0; row < count && misses < 10_000_000; ) {
+  // Training rows of one element each hardly ever give two; as many fruitless draws in a row say so.
+  for (let misses = 0; row < count && misses < 100_000; ) {
     let n = 0;
     for (let e = 0; e < elementCount; e++) {
       if (random.uniform() < share[e]) pairs[n++] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
@@ -161,7 +161,7 @@ export function independentFormulas(
 export function scaleHistogram(histogram: ElementHistogram, rows: number): number[] {
   const sum = total(histogram);
   const exact = Array.from({ length: maxPairs + 1 }, (_, n) =>
-    n === 0 || sum === 0 ? 0 : (histogram[n] * rows) / sum,
+    n === 0 || sum === 0 ? 0 : ((histogram[n] ?? 0) * rows) / sum,
   );
   const scaled = exact.map(Math.floor);
   const missing = sum === 0 ? 0 : rows - scaled.reduce((a, b) => a + b, 0);

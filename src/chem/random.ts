@@ -22,9 +22,14 @@ export function randomStream(seed: number, purpose = ''): Random {
     z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
     return (z ^ (z >>> 15)) >>> 0;
   };
-  let [a, b, c, d] = [fill(), fill(), fill(), fill()];
-  if ((a | b | c | d) === 0) a = 1; // the one state that xoshiro cannot leave
+  const state = [fill(), fill(), fill(), fill()] as const;
+  // All zeros is the one state that xoshiro cannot leave.
+  return streamFromState(state.every((word) => word === 0) ? [1, 0, 0, 0] : state);
+}
 
+/** The stream of a state of four 32-bit words, not all 0. */
+export function streamFromState(state: readonly [number, number, number, number]): Random {
+  let [a, b, c, d] = state;
   const uint32 = (): number => {
     const product = Math.imul(b, 5);
     const result = Math.imul((product << 7) | (product >>> 25), 9) >>> 0;
