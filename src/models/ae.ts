@@ -1,0 +1,127 @@
+/** The autoencoder of formulas: the critic's convolutions down to a latent vector, the generator back up. */
+import * as b from '../autograd/build.ts';
+import type { Executor } from '../autograd/executor.ts';
+import { grad } from '../autograd/grad.ts';
+import type { Node } from '../autograd/graph.ts';
+import { newGraph } from '../autograd/ops/index.ts';
+import { seedKey } from '../autograd/philox.ts';
+import type { AeConfig } from './config.ts';
+import { criticNetwork, generatorNetwork, type NormMode, ParameterSet } from './layers.ts';
+import { networkState, type StateVariable, stateRows, type Trainer, trainingNorm, update } from './training.ts';
+
+const streams = { rows: 0, initial: 2 };
+
+interface Autoencoder {
+  parameters: ParameterSet;
+  counts: { encoder: number; decoder: number };
+  apply(x: Node, weights: readonly Node[], norm: NormMode): Node;
+}
+
+/** Both networks over one parameter set, so that one optimiser dispatch updates all. */
+function autoencoder(config: AeConfig): Autoencoder {
+  const parameters = new ParameterSet();
+  const encoder = criticNetwork(config.encoder, config.decoder.latent, parameters, 'encoder.');
+  const encoderCount = parameters.count;
+  const decoder = generatorNetwork(config.decoder, parameters, 'decoder.');
+  const { eps } = config.batchNorm;
+  return {
+    parameters,
+    counts: { encoder: encoderCount, decoder: parameters.count - encoderCount },
+    apply: (x, weights, norm) => {
+      const pass = { weights, norm, eps };
+      return decoder.apply(encoder.apply(x, pass), pass);
+    },
+  };
+}
+
+/** @param rows number of packed rows in the variable `data` */
+export function aeTrainer(config: AeConfig, rows: number): Trainer {
+  const graph = newGraph();
+  const key = seedKey(config.seed);
+  const ae = autoencoder(config);
+  const step = graph.variable('step', [2], 'u32');
+  const data = graph.variable('data', [rows, 4], 'u32');
+  const state = networkState(graph, 'autoencoder', ae.parameters, config.optimiser, config.seed, streams.initial);
+  const drawn = b.sampleRows(step, { rows, batch: config.batch, draw: 0, draws: 1, stream: streams.rows, key });
+  const x = b.unfold(data, drawn);
+  const weights = ae.parameters.views(state.node);
+  const norm = trainingNorm(ae.parameters);
+  const loss = b.diceLoss(ae.apply(x, weights, norm.mode), x);
+  const gradient = ae.parameters.pack(grad(loss, weights));
+  const next = update(config.optimiser, state.node, gradient, step, {
+    decay: config.decay,
+    every: 1,
+    offset: 0,
+    clip: 0,
+  });
+  const updates: [Node, Node][] = [
+    [state.node, next],
+    [step, b.increment(step)],
+  ];
+  const saved: StateVariable[] = [state];
+  const moments = norm.packed();
+  if (moments) {
+    const running = graph.variable('autoencoder.running', [ae.parameters.runningSize]);
+    saved.push({ node: running, initial: () => ae.parameters.initialRunning() });
+    updates.push([running, b.ema(running, moments, config.batchNorm.decay)]);
+  }
+  return {
+    config,
+    outputs: { loss },
+    updates,
+    state: saved,
+    step,
+    data,
+    counts: ae.counts,
+    measure: (executor, leaveOut) => aeMeasure(config, executor, leaveOut),
+  };
+}
+
+/** Rows measured at a time. */
+const measureBatch = 64;
+
+/**
+ * Loss and exact decoding of packed rows by the autoencoder in an executor's variables, with running moments.
+ * The returned function measures the weights as they are when it is called.
+ */
+export async function aeMeasure(
+  config: AeConfig,
+  executor: Executor,
+  packed: Uint32Array,
+): Promise<() => Promise<{ lossLeaveOut: number; exactLeaveOut: number }>> {
+  const rows = packed.length / 4;
+  const batch = Math.min(measureBatch, rows);
+  const graph = newGraph();
+  const ae = autoencoder(config);
+  const flat = graph.variable('autoencoder', [stateRows[config.optimiser.name].length, ae.parameters.size]);
+  const running = graph.variable('autoencoder.running', [Math.max(1, ae.parameters.runningSize)]);
+  const data = graph.variable('measure.data', [rows, 4], 'u32');
+  const chosen = graph.variable('measure.rows', [batch], 'u32');
+  const x = b.unfold(data, chosen);
+  const y = ae.apply(x, ae.parameters.views(flat), { train: false, running });
+  const loss = b.diceLoss(y, x);
+  const formulas = b.decode(y, config.decoding);
+  executor.write(data, packed);
+  const plan = await executor.plan({ outputs: [loss, formulas] });
+  return async () => {
+    let total = 0;
+    let exact = 0;
+    let batches = 0;
+    for (let from = 0; from + batch <= rows; from += batch) {
+      executor.write(
+        chosen,
+        Uint32Array.from({ length: batch }, (_, i) => from + i),
+      );
+      plan.run();
+      total += (await plan.read(loss))[0];
+      const decoded = await plan.read(formulas);
+      for (let i = 0; i < batch; i++) {
+        let same = true;
+        for (let w = 0; w < 4; w++) same &&= decoded[i * 4 + w] === packed[(from + i) * 4 + w];
+        if (same) exact++;
+      }
+      batches++;
+    }
+    return { lossLeaveOut: total / batches, exactLeaveOut: exact / (batches * batch) };
+  };
+}

@@ -1,0 +1,247 @@
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { ConfigError } from '../errors.ts';
+import { packageRoot } from '../paths.ts';
+
+const whole = (least: number, most = 1_000_000_000) => z.number().int().min(least).max(most);
+const pair = z.tuple([whole(1, 64), whole(1, 64)]);
+
+const norm = z.enum(['batch', 'none']);
+const activation = z.union([z.literal('relu'), z.strictObject({ leakyRelu: z.number().min(0).max(1) })]);
+/** `he`: normal with variance 2/fan-in (He et al. 2015); `normal`: N(0, 1), as the released weights started. */
+const initial = z.enum(['he', 'normal']);
+
+const convLayer = z.strictObject({
+  filters: whole(1, 4096),
+  kernel: pair,
+  strides: pair,
+  /** Batch norm after this layer; the network's `norm` unless said. */
+  norm: norm.optional(),
+});
+
+/** Latent vector → 85×8×1 cells. */
+const convGenerator = z.strictObject({
+  kind: z.literal('conv'),
+  latent: whole(1, 4096),
+  /** Height, width and channels that the first, fully connected layer makes. */
+  head: z.tuple([whole(1, 85), whole(1, 8), whole(1, 4096)]),
+  /** Transposed convolutions, each with the height and width that it makes; the last one makes 85×8×1. */
+  layers: z
+    .array(convLayer.extend({ size: z.tuple([whole(1, 85), whole(1, 8)]) }))
+    .min(1)
+    .max(64),
+  norm,
+  activation,
+  /** `sigmoid`: each cell by itself; `softmax`: the eight counts and "absent" of an element exclude one another. */
+  output: z.enum(['sigmoid', 'softmax']),
+  initial,
+});
+const denseGenerator = z.strictObject({
+  kind: z.literal('dense'),
+  latent: whole(1, 4096),
+  /** Widths of the hidden layers. */
+  hidden: z.array(whole(1, 16_384)).max(32),
+  norm,
+  activation,
+  output: z.enum(['sigmoid', 'softmax']),
+  initial,
+});
+const generator = z.discriminatedUnion('kind', [convGenerator, denseGenerator]);
+
+/** 85×8×1 cells → features → a number (critic) or a latent vector (encoder). */
+const convCritic = z.strictObject({
+  kind: z.literal('conv'),
+  layers: z.array(convLayer).min(1).max(64),
+  norm,
+  activation,
+  initial,
+});
+const denseCritic = z.strictObject({
+  kind: z.literal('dense'),
+  hidden: z.array(whole(1, 16_384)).max(32),
+  norm,
+  activation,
+  initial,
+});
+const critic = z.discriminatedUnion('kind', [convCritic, denseCritic]);
+
+const rate = z.number().min(0).max(10);
+const beta = z.number().min(0).lt(1);
+const optimiser = z.discriminatedUnion('name', [
+  z.strictObject({ name: z.literal('adam'), learningRate: rate, beta1: beta, beta2: beta, eps: z.number().positive() }),
+  z.strictObject({ name: z.literal('rmsProp'), learningRate: rate, rho: beta, eps: z.number().positive() }),
+  z.strictObject({ name: z.literal('sgd'), learningRate: rate, momentum: beta }),
+]);
+
+const common = {
+  /** Seed of initial weights, noise, order of rows and the leave-out split. */
+  seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+  batch: whole(1, 65_536),
+  /** Training length in optimiser steps of the generator (or the autoencoder). */
+  steps: whole(1),
+  /** Share of the rows set aside before training. */
+  leaveOut: z.number().min(0).max(0.9),
+  /** Learning rates fall linearly to zero between these steps, whatever `steps` is; `none` for never. */
+  decay: z.union([z.literal('none'), z.strictObject({ from: whole(0), to: whole(1) })]),
+  /** How cells become formulas: the released code's rule, or the greatest cell of at least 0.5. */
+  decoding: z.enum(['paper', 'argmax']),
+  batchNorm: z.strictObject({ eps: z.number().positive().max(1), decay: z.number().min(0).lt(1) }),
+};
+
+const ganSchema = z.strictObject({
+  model: z.literal('gan'),
+  ...common,
+  generator,
+  critic,
+  /** What keeps the critic Lipschitz: WGAN-GP with λ, or weights clipped to ±clip. */
+  constraint: z.discriminatedUnion('name', [
+    z.strictObject({ name: z.literal('gradientPenalty'), lambda: z.number().positive().max(1e6) }),
+    z.strictObject({ name: z.literal('clipping'), clip: z.number().positive().max(1e3) }),
+  ]),
+  /** Critic updates before each of the generator. */
+  criticSteps: whole(1, 100),
+  generatorOptimiser: optimiser,
+  criticOptimiser: optimiser,
+  /** Decay of the average of the generator's weights that generating uses; 0 for the last weights themselves. */
+  averaging: z.number().min(0).lt(1),
+});
+const aeSchema = z.strictObject({
+  model: z.literal('ae'),
+  ...common,
+  encoder: critic,
+  decoder: generator,
+  optimiser,
+});
+
+export type GanConfig = z.infer<typeof ganSchema>;
+export type AeConfig = z.infer<typeof aeSchema>;
+export type Config = GanConfig | AeConfig;
+export type GeneratorConfig = z.infer<typeof generator>;
+export type CriticConfig = z.infer<typeof critic>;
+export type OptimiserConfig = z.infer<typeof optimiser>;
+export type ActivationConfig = z.infer<typeof activation>;
+export type ModelKind = Config['model'];
+
+const schemas = { gan: ganSchema, ae: aeSchema };
+const presetFolder = `${packageRoot}/data/presets`;
+
+/** Names of the presets, `data/presets/NAME.yaml`. */
+export function presetNames(): string[] {
+  return readdirSync(presetFolder)
+    .filter((file) => file.endsWith('.yaml'))
+    .map((file) => file.slice(0, -5))
+    .sort();
+}
+
+/**
+ * A preset, with the settings of a YAML or JSON file of the user's and of the command line laid over it.
+ * @throws ConfigError naming the key at fault, with the nearest right one for a misspelt key.
+ */
+export function loadConfig(
+  kind: ModelKind,
+  options: { preset: string; file?: string; overrides?: Record<string, unknown> },
+): Config {
+  const names = presetNames();
+  if (!names.includes(options.preset)) {
+    throw new ConfigError(
+      `preset ${options.preset}: there is none${nearest(options.preset, names)}; there are ${names.join(', ')}`,
+    );
+  }
+  const preset = readYaml(`${presetFolder}/${options.preset}.yaml`);
+  if (preset.model !== kind) {
+    throw new ConfigError(`preset ${options.preset} is for "train ${preset.model}", not "train ${kind}"`);
+  }
+  const own = options.file === undefined ? {} : readYaml(options.file);
+  const merged = overlay(overlay(preset, own), options.overrides ?? {});
+  return checkConfig(merged, options.file ?? `preset ${options.preset}`, preset);
+}
+
+/**
+ * A configuration checked against its schema.
+ * @param known settings whose keys are right, to suggest one for a misspelt key
+ */
+export function checkConfig(value: unknown, source: string, known: unknown = value): Config {
+  const model = (value as { model?: unknown } | null)?.model;
+  if (model !== 'gan' && model !== 'ae') {
+    throw new ConfigError(`${source}: model is ${JSON.stringify(model)}; it takes gan or ae`);
+  }
+  const result = schemas[model].safeParse(value);
+  if (result.success) return result.data;
+  const issue = deepest(result.error.issues);
+  const path = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const [key] = issue.keys;
+    const here = issue.path.reduce<unknown>((at, k) => (at as Record<PropertyKey, unknown> | undefined)?.[k], known);
+    const others = Object.keys((here as object | undefined) ?? {}).filter((k) => !issue.keys.includes(k));
+    throw new ConfigError(
+      `${source}: ${path ? `${path}.` : ''}${key} is no setting${nearest(key, others)}; here there are ${others.join(', ')}`,
+    );
+  }
+  throw new ConfigError(`${source}: ${path || 'the whole'}: ${issue.message}`);
+}
+
+/** The most telling of a union's complaints: the one that got furthest. */
+function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
+  const unknown = issues.find((issue) => issue.code === 'unrecognized_keys');
+  return unknown ?? issues[0];
+}
+
+function readYaml(file: string): Record<string, unknown> {
+  if (!existsSync(file)) throw new ConfigError(`${file}: there is no such configuration file`);
+  const stat = statSync(file);
+  if (stat.isDirectory()) throw new ConfigError(`${file}: it is a directory, not a configuration file`);
+  if (stat.size > 1_000_000) throw new ConfigError(`${file}: ${stat.size} bytes are too many for a configuration`);
+  let value: unknown;
+  try {
+    // Aliases can make a small file a huge tree.
+    value = parse(readFileSync(file, 'utf8'), { maxAliasCount: 20 });
+  } catch (cause) {
+    throw new ConfigError(`${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    throw new ConfigError(`${file}: it holds no settings (key: value)`);
+  }
+  return value as Record<string, unknown>;
+}
+
+/** Settings laid over others: objects key by key, everything else replaced whole. A new `kind` or `name` starts afresh. */
+function overlay(below: Record<string, unknown>, above: Record<string, unknown>): Record<string, unknown> {
+  const result: Record<string, unknown> = Object.assign(Object.create(null), below);
+  for (const [key, value] of Object.entries(above)) {
+    const old = result[key];
+    const both = isObject(old) && isObject(value);
+    const another = both && ['kind', 'name'].some((tag) => value[tag] !== undefined && value[tag] !== old[tag]);
+    result[key] = both && !another ? overlay(old, value) : value;
+  }
+  return { ...result };
+}
+const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
+
+/** ` (did you mean X?)` where a known word is near. */
+export function nearest(word: string, known: readonly string[]): string {
+  let best = '';
+  let least = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of known) {
+    const d = distance(word.toLowerCase(), candidate.toLowerCase());
+    if (d < least) {
+      least = d;
+      best = candidate;
+    }
+  }
+  return best ? ` (did you mean ${best}?)` : '';
+}
+
+/** Levenshtein's distance of two short words. */
+function distance(a: string, b: string): number {
+  if (a.length > 64 || b.length > 64) return 64;
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length];
+}

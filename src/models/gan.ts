@@ -1,0 +1,186 @@
+/** MatGAN: a generator of formulas and a Wasserstein critic, one step of both as one graph. */
+import * as b from '../autograd/build.ts';
+import { grad } from '../autograd/grad.ts';
+import type { Graph, Node } from '../autograd/graph.ts';
+import { newGraph } from '../autograd/ops/index.ts';
+import { seedKey } from '../autograd/philox.ts';
+import type { GanConfig } from './config.ts';
+import { criticNetwork, generatorNetwork, type Network } from './layers.ts';
+import { networkState, type StateVariable, type Trainer, trainingNorm, update } from './training.ts';
+
+/** Numbers that keep the random draws of a step apart. */
+const streams = { rows: 0, generator: 1, initialGenerator: 2, initialCritic: 3, firstCritic: 16 };
+
+/**
+ * One training step: `criticSteps` updates of the critic, each on fresh rows and fresh noise, then one of the generator.
+ * @param rows number of packed rows in the variable `data`
+ */
+export function ganTrainer(config: GanConfig, rows: number): Trainer {
+  const graph = newGraph();
+  const key = seedKey(config.seed);
+  const generator = generatorNetwork(config.generator);
+  const critic = criticNetwork(config.critic);
+  const step = graph.variable('step', [2], 'u32');
+  const data = graph.variable('data', [rows, 4], 'u32');
+  const { batch, criticSteps, constraint } = config;
+  const { eps } = config.batchNorm;
+  const stateOf = (name: 'generator' | 'critic', network: Network): StateVariable =>
+    networkState(
+      graph,
+      name,
+      network.parameters,
+      config[`${name}Optimiser`],
+      config.seed,
+      name === 'generator' ? streams.initialGenerator : streams.initialCritic,
+    );
+  const generatorState = stateOf('generator', generator);
+  const criticState = stateOf('critic', critic);
+
+  const noise = (stream: number): Node => b.randomNormal(step, [batch, config.generator.latent], { key, stream });
+  const generate = (stream: number): { fake: Node; moments: Node | undefined } => {
+    const norm = trainingNorm(generator.parameters);
+    const weights = generator.parameters.views(generatorState.node);
+    return { fake: generator.apply(noise(stream), { weights, norm: norm.mode, eps }), moments: norm.packed() };
+  };
+  // Batch norm in the critic takes real, fake and interpolated rows apart, as the released graph does; without it, real
+  // and fake go through as one batch.
+  const judge = (x: Node, weights: readonly Node[]): Node =>
+    critic.apply(x, { weights, norm: trainingNorm(critic.parameters).mode, eps });
+  const apart = critic.parameters.norms.length > 0;
+
+  let state = criticState.node;
+  let lossCritic!: Node;
+  let penalty: Node | undefined;
+  for (let k = 0; k < criticSteps; k++) {
+    const stream = streams.firstCritic + 3 * k;
+    const drawn = b.sampleRows(step, { rows, batch, draw: k, draws: criticSteps, stream: streams.rows, key });
+    const real = b.unfold(data, drawn);
+    const { fake } = generate(stream);
+    const weights = critic.parameters.views(state);
+    let onReal: Node;
+    let onFake: Node;
+    if (apart) [onReal, onFake] = [judge(real, weights), judge(fake, weights)];
+    else {
+      const both = judge(b.concat([real, fake]), weights);
+      [onReal, onFake] = [b.rows(both, 0, batch), b.rows(both, batch, 2 * batch)];
+    }
+    lossCritic = b.wassersteinCritic(onReal, onFake);
+    let total = lossCritic;
+    if (constraint.name === 'gradientPenalty') {
+      const share = b.randomUniform(step, [batch, 1, 1, 1], { key, stream: stream + 1 });
+      const between = b.add(real, b.mul(share, b.sub(fake, real)));
+      const [slopes] = grad(b.sum(judge(between, weights)), [between]);
+      penalty = b.gradientPenalty(slopes);
+      total = b.add(total, b.scale(penalty, constraint.lambda));
+    }
+    const gradient = critic.parameters.pack(grad(total, weights));
+    state = update(config.criticOptimiser, state, gradient, step, {
+      decay: config.decay,
+      every: criticSteps,
+      offset: k,
+      clip: constraint.name === 'clipping' ? constraint.clip : 0,
+    });
+  }
+
+  const { fake, moments } = generate(streams.generator);
+  // The critic's last update used this generator's samples: no gradient goes back through it.
+  const settled = critic.parameters.views(b.stopGradient(state));
+  const lossGenerator = b.wassersteinGenerator(judge(fake, settled));
+  const gradient = generator.parameters.pack(grad(lossGenerator, generator.parameters.views(generatorState.node)));
+  const newGenerator = update(config.generatorOptimiser, generatorState.node, gradient, step, {
+    decay: config.decay,
+    every: 1,
+    offset: 0,
+    clip: 0,
+  });
+
+  const updates: [Node, Node][] = [
+    [criticState.node, state],
+    [generatorState.node, newGenerator],
+    [step, b.increment(step)],
+  ];
+  const saved = [generatorState, criticState];
+  if (moments) {
+    const running = runningVariable(graph, generator);
+    saved.push(running);
+    updates.push([running.node, b.ema(running.node, moments, config.batchNorm.decay)]);
+  }
+  if (config.averaging > 0) {
+    const { size } = generator.parameters;
+    const average = graph.variable('generator.average', [1, size]);
+    saved.push({
+      node: average,
+      rows: ['average'],
+      parameters: generator.parameters,
+      initial: () => (generatorState.initial() as Float32Array).slice(0, size),
+    });
+    updates.push([average, b.ema(average, b.view(newGenerator, 0, [1, size]), config.averaging)]);
+  }
+  return {
+    config,
+    outputs: { lossCritic, ...(penalty && { gradientPenalty: penalty }), lossGenerator },
+    updates,
+    state: saved,
+    step,
+    data,
+    counts: { generator: generator.parameters.count, critic: critic.parameters.count },
+  };
+}
+
+/** Running moments of a network's batch norms, side by side. */
+export function runningVariable(graph: Graph, network: Network, name = 'generator.running'): StateVariable {
+  const { parameters } = network;
+  return { node: graph.variable(name, [parameters.runningSize]), initial: () => parameters.initialRunning() };
+}
+
+/** Graph of one batch of generated formulas, from the variables that training leaves. */
+export interface GeneratorGraphs {
+  /** Packed formulas [batch, 4]; zeros where a sample decodes to nothing. */
+  formulas: Node;
+  /** The counter that the noise follows; add one after each batch. */
+  counter: Node;
+  count: readonly [Node, Node];
+  /** Sets the moments of the averaged weights from one batch, and refines them by another. */
+  calibrate?: { first: [Node, Node]; further: [Node, Node] };
+}
+
+/** @param rule how cells become formulas; @param seed of the noise */
+export function generatorGraphs(
+  config: GanConfig,
+  batch: number,
+  rule: 'paper' | 'argmax',
+  seed: number,
+): GeneratorGraphs {
+  const graph = newGraph();
+  const key = seedKey(seed);
+  const generator = generatorNetwork(config.generator);
+  const { parameters } = generator;
+  const averaged = config.averaging > 0;
+  const rows = { adam: 3, rmsProp: 2, sgd: 2 }[config.generatorOptimiser.name];
+  const flat = averaged
+    ? graph.variable('generator.average', [1, parameters.size])
+    : graph.variable('generator', [rows, parameters.size]);
+  const weights = parameters.views(flat);
+  const counter = graph.variable('generate.counter', [2], 'u32');
+  const { eps } = config.batchNorm;
+  const noise = (stream: number): Node => b.randomNormal(counter, [batch, config.generator.latent], { key, stream });
+  const hasNorm = parameters.norms.length > 0;
+  // The running moments are those of the last weights: averaged weights need their own.
+  const running = graph.variable(averaged ? 'generate.running' : 'generator.running', [
+    Math.max(1, parameters.runningSize),
+  ]);
+  const cells = generator.apply(noise(32), { weights, norm: { train: false, running }, eps });
+  let calibrate: GeneratorGraphs['calibrate'];
+  if (averaged && hasNorm) {
+    const norm = trainingNorm(parameters);
+    generator.apply(noise(33), { weights, norm: norm.mode, eps });
+    const moments = norm.packed()!;
+    calibrate = { first: [running, moments], further: [running, b.ema(running, moments, 0.95)] };
+  }
+  return {
+    formulas: b.decode(cells, rule),
+    counter,
+    count: [counter, b.increment(counter)],
+    calibrate,
+  };
+}

@@ -1,0 +1,289 @@
+/** Networks as functions from nodes to nodes, over one flat vector of parameters. */
+import * as b from '../autograd/build.ts';
+import { alignment } from '../autograd/compile.ts';
+import { type Node, type Shape, showShape, sizeOf } from '../autograd/graph.ts';
+import type { Stream } from '../autograd/philox.ts';
+import { ConfigError } from '../errors.ts';
+import type { ActivationConfig, CriticConfig, GeneratorConfig } from './config.ts';
+
+/** Height and width of a formula's matrix: elements and counts. */
+const matrix: readonly [number, number] = [85, 8];
+
+export interface Parameter {
+  name: string;
+  shape: Shape;
+  /** Place in the flat vector, elements; a multiple of the device's alignment. */
+  offset: number;
+  /** Standard deviation of the initial weights, or the constant that they start from. */
+  initial: { deviation: number } | { constant: number };
+}
+
+/** The parameters of one network, side by side in a flat vector, so that an optimiser is one dispatch. */
+export class ParameterSet {
+  readonly list: Parameter[] = [];
+  /** Elements of the flat vector, padding included. */
+  size = 0;
+  /** Channels of each batch norm, in order: their running moments lie side by side as well. */
+  readonly norms: { channels: number; offset: number }[] = [];
+  runningSize = 0;
+
+  add(name: string, shape: Shape, initial: Parameter['initial']): number {
+    this.list.push({ name, shape, offset: this.size, initial });
+    this.size += Math.ceil(sizeOf(shape) / alignment) * alignment;
+    return this.list.length - 1;
+  }
+
+  addNorm(channels: number): number {
+    this.norms.push({ channels, offset: this.runningSize });
+    this.runningSize += Math.ceil((2 * channels) / alignment) * alignment;
+    return this.norms.length - 1;
+  }
+
+  /** Trainable numbers, without padding. */
+  get count(): number {
+    return this.list.reduce((total, { shape }) => total + sizeOf(shape), 0);
+  }
+
+  /** Initial weights, the same for the same stream. */
+  initialise(random: Stream): Float32Array {
+    const data = new Float32Array(this.size);
+    for (const { shape, offset, initial } of this.list) {
+      const end = offset + sizeOf(shape);
+      for (let i = offset; i < end; i++) {
+        data[i] = 'constant' in initial ? initial.constant : random.normal() * initial.deviation;
+      }
+    }
+    return data;
+  }
+
+  /** Initial running moments: mean 0, variance 1. */
+  initialRunning(): Float32Array {
+    const data = new Float32Array(Math.max(1, this.runningSize));
+    for (const { channels, offset } of this.norms) data.fill(1, offset + channels, offset + 2 * channels);
+    return data;
+  }
+
+  /** Nodes of all parameters, views of a flat vector (or of the first row of an optimiser's state). */
+  views(flat: Node): Node[] {
+    return this.list.map(({ offset, shape }) => b.view(flat, offset, shape));
+  }
+
+  /** Gradients side by side as the parameters are. */
+  pack(gradients: readonly Node[]): Node {
+    return b.pack(
+      gradients,
+      this.list.map(({ offset }) => offset),
+      this.size,
+    );
+  }
+}
+
+/** How batch norm works in a pass: with the batch's own moments, which it notes down, or with running ones. */
+export type NormMode = { train: true; seen: (Node | undefined)[] } | { train: false; running: Node };
+
+export interface Pass {
+  weights: readonly Node[];
+  norm: NormMode;
+  eps: number;
+}
+
+/** One network: its parameters, and the function that it computes. */
+export interface Network {
+  parameters: ParameterSet;
+  apply(x: Node, pass: Pass): Node;
+}
+
+type Layer = (x: Node, pass: Pass) => Node;
+
+/** Collects layers and their parameters. */
+class Builder {
+  readonly parameters: ParameterSet;
+  private readonly prefix: string;
+  private readonly layers: Layer[] = [];
+  private readonly initial: 'he' | 'normal';
+  private readonly activation: ActivationConfig;
+
+  constructor(initial: 'he' | 'normal', activation: ActivationConfig, parameters: ParameterSet, prefix: string) {
+    this.parameters = parameters;
+    this.prefix = prefix;
+    this.initial = initial;
+    this.activation = activation;
+  }
+
+  /** He's deviation keeps the variance of activations from layer to layer: gain √2 for ReLU, less for leaky ReLU. */
+  private deviation(fanIn: number, linear = false): { deviation: number } {
+    if (this.initial === 'normal') return { deviation: 1 };
+    const slope = this.activation === 'relu' ? 0 : this.activation.leakyRelu;
+    return { deviation: Math.sqrt((linear ? 1 : 2 / (1 + slope * slope)) / fanIn) };
+  }
+
+  dense(name: string, inputs: number, outputs: number, last = false): void {
+    const w = this.parameters.add(`${this.prefix}${name}.weights`, [inputs, outputs], this.deviation(inputs, last));
+    const bias = this.parameters.add(`${this.prefix}${name}.bias`, [outputs], { constant: 0 });
+    this.layers.push((x, { weights }) => b.add(b.dense(x, weights[w]), weights[bias]));
+  }
+
+  conv(name: string, size: readonly [number, number], channels: number, l: Conv): void {
+    const [kh, kw] = l.kernel;
+    const f = this.parameters.add(
+      `${this.prefix}${name}.filter`,
+      [kh, kw, channels, l.filters],
+      this.deviation(kh * kw * channels),
+    );
+    const bias = this.parameters.add(`${this.prefix}${name}.bias`, [l.filters], { constant: 0 });
+    const padding = b.samePadding(size, l.kernel, l.strides);
+    this.layers.push((x, { weights }) =>
+      b.add(b.conv2d(x, weights[f], { strides: l.strides, padding }), weights[bias]),
+    );
+  }
+
+  /** Transposed convolution: the adjoint of the convolution from `size` (what it makes) to what comes in. */
+  transposed(name: string, size: readonly [number, number], channels: number, l: Conv, last: boolean): void {
+    const [kh, kw] = l.kernel;
+    // Each output element meets the taps that its phase leaves.
+    const fanIn = (kh * kw * channels) / (l.strides[0] * l.strides[1]);
+    const f = this.parameters.add(
+      `${this.prefix}${name}.filter`,
+      [kh, kw, l.filters, channels],
+      this.deviation(fanIn, last),
+    );
+    const bias = this.parameters.add(`${this.prefix}${name}.bias`, [l.filters], { constant: 0 });
+    const padding = b.samePadding(size, l.kernel, l.strides);
+    this.layers.push((x, { weights }) =>
+      b.add(b.conv2dInputGrad(x, weights[f], { strides: l.strides, padding, size }), weights[bias]),
+    );
+  }
+
+  batchNorm(name: string, channels: number): void {
+    const gamma = this.parameters.add(`${this.prefix}${name}.gamma`, [channels], { constant: 1 });
+    const beta = this.parameters.add(`${this.prefix}${name}.beta`, [channels], { constant: 0 });
+    const k = this.parameters.addNorm(channels);
+    const { offset } = this.parameters.norms[k];
+    this.layers.push((x, { weights, norm, eps }) => {
+      if (norm.train) {
+        norm.seen[k] = b.moments(x);
+        return b.batchNorm(x, weights[gamma], weights[beta], eps);
+      }
+      return b.normalise(x, b.view(norm.running, offset, [2, channels]), weights[gamma], weights[beta], eps);
+    });
+  }
+
+  activate(): void {
+    const { activation } = this;
+    this.layers.push((x) => (activation === 'relu' ? b.relu(x) : b.leakyRelu(x, activation.leakyRelu)));
+  }
+
+  step(layer: (x: Node) => Node): void {
+    this.layers.push(layer);
+  }
+
+  network(): Network {
+    const { parameters, layers } = this;
+    return { parameters, apply: (x, pass) => layers.reduce((y, layer) => layer(y, pass), x) };
+  }
+}
+
+interface Conv {
+  filters: number;
+  kernel: readonly [number, number];
+  strides: readonly [number, number];
+}
+
+const ceilings = ([h, w]: readonly [number, number], [sh, sw]: readonly [number, number]): [number, number] => [
+  Math.ceil(h / sh),
+  Math.ceil(w / sw),
+];
+
+/**
+ * Generator or decoder: latent [n, latent] → cells [n, 85, 8, 1] in (0, 1).
+ * Its parameters join `parameters`, named with `prefix`, so that two networks can share one optimiser.
+ * @throws ConfigError where the layers' sizes don't follow from their strides, or don't end at 85×8×1
+ */
+export function generatorNetwork(config: GeneratorConfig, parameters = new ParameterSet(), prefix = ''): Network {
+  const net = new Builder(config.initial, config.activation, parameters, prefix);
+  const last = [-1, ...matrix, 1].slice(1);
+  if (config.kind === 'dense') {
+    let width = config.latent;
+    config.hidden.forEach((units, i) => {
+      net.dense(`dense${i}`, width, units);
+      if (config.norm === 'batch') net.batchNorm(`norm${i}`, units);
+      net.activate();
+      width = units;
+    });
+    net.dense('out', width, matrix[0] * matrix[1], true);
+    net.step((x) => b.reshape(x, [x.shape[0], ...last]));
+  } else {
+    const [h, w, c] = config.head;
+    net.dense('head', config.latent, h * w * c);
+    if (config.norm === 'batch') net.batchNorm('headNorm', h * w * c);
+    net.activate();
+    net.step((x) => b.reshape(x, [x.shape[0], h, w, c]));
+    let size: readonly [number, number] = [h, w];
+    let channels = c;
+    config.layers.forEach((layer, i) => {
+      const from = ceilings(layer.size, layer.strides);
+      if (from[0] !== size[0] || from[1] !== size[1]) {
+        throw new ConfigError(
+          `generator.layers.${i}: strides ${showShape(layer.strides)} lead to ${showShape(layer.size)} from ${showShape(from)}, but ${showShape(size)} comes in`,
+        );
+      }
+      const end = i === config.layers.length - 1;
+      net.transposed(`transposed${i}`, layer.size, channels, layer, end);
+      if (!end) {
+        if ((layer.norm ?? config.norm) === 'batch') net.batchNorm(`norm${i}`, layer.filters);
+        net.activate();
+      }
+      size = layer.size;
+      channels = layer.filters;
+    });
+    if (showShape([...size, channels]) !== showShape(last)) {
+      throw new ConfigError(
+        `generator.layers: they end at ${showShape([...size, channels])}, not at ${showShape(last)}`,
+      );
+    }
+  }
+  // Softmax is along the counts; the cells' last axis is the single channel.
+  if (config.output === 'sigmoid') net.step((x) => b.sigmoid(x));
+  else {
+    net.step((x) => {
+      const rows = b.reshape(x, [x.shape[0] * matrix[0], matrix[1]]);
+      return b.reshape(b.absentSoftmax(rows), x.shape);
+    });
+  }
+  return net.network();
+}
+
+/** Critic (outputs 1) or encoder (outputs latent): cells [n, 85, 8, 1] → [n, outputs], no activation at the end. */
+export function criticNetwork(
+  config: CriticConfig,
+  outputs = 1,
+  parameters = new ParameterSet(),
+  prefix = '',
+): Network {
+  const net = new Builder(config.initial, config.activation, parameters, prefix);
+  let width: number;
+  if (config.kind === 'dense') {
+    width = matrix[0] * matrix[1];
+    net.step((x) => b.reshape(x, [x.shape[0], matrix[0] * matrix[1]]));
+    config.hidden.forEach((units, i) => {
+      net.dense(`dense${i}`, width, units);
+      if (config.norm === 'batch') net.batchNorm(`norm${i}`, units);
+      net.activate();
+      width = units;
+    });
+  } else {
+    let size: readonly [number, number] = matrix;
+    let channels = 1;
+    config.layers.forEach((layer, i) => {
+      net.conv(`conv${i}`, size, channels, layer);
+      if ((layer.norm ?? config.norm) === 'batch') net.batchNorm(`norm${i}`, layer.filters);
+      net.activate();
+      size = ceilings(size, layer.strides);
+      channels = layer.filters;
+    });
+    width = size[0] * size[1] * channels;
+    net.step((x) => b.reshape(x, [x.shape[0], width]));
+  }
+  net.dense('out', width, outputs, true);
+  return net.network();
+}

@@ -1,0 +1,115 @@
+/** What every trained model has in common: variables that make up its state, an optimiser, a step counter. */
+import * as b from '../autograd/build.ts';
+import type { Data, Executor } from '../autograd/executor.ts';
+import { type Graph, type Node, sizeOf } from '../autograd/graph.ts';
+import { Stream } from '../autograd/philox.ts';
+import type { Config, OptimiserConfig } from './config.ts';
+import type { NormMode, ParameterSet } from './layers.ts';
+
+/** A saved variable: one tensor a (row, parameter) where it holds a network's parameters, else one tensor whole. */
+export interface StateVariable {
+  node: Node;
+  /** What the rows of [rows, size] are; each row is laid out as `parameters`. */
+  rows?: readonly string[];
+  parameters?: ParameterSet;
+  initial: () => Data;
+}
+
+/** A model being trained: `plan.run()` is one step. */
+export interface Trainer {
+  readonly config: Config;
+  /** One step as a plan; rows of the training set are read from the variable `data`. */
+  readonly outputs: Readonly<Record<string, Node>>;
+  readonly updates: readonly (readonly [Node, Node])[];
+  readonly state: readonly StateVariable[];
+  readonly step: Node;
+  /** Packed training rows. */
+  readonly data: Node;
+  /** Trainable numbers of each network. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** Figures beside the losses, from a plan of their own: loss and exact decoding of rows left out. */
+  measure?: (executor: Executor, leaveOut: Uint32Array) => Promise<() => Promise<Record<string, number>>>;
+}
+
+/** Rows of an optimiser's state: the weights first. */
+export const stateRows: Record<OptimiserConfig['name'], readonly string[]> = {
+  adam: ['weights', 'm', 'v'],
+  rmsProp: ['weights', 'v'],
+  sgd: ['weights', 'velocity'],
+};
+
+export interface Schedule {
+  decay: Config['decay'];
+  /** Updates of this optimiser a step, and which of them this is. */
+  every: number;
+  offset: number;
+  clip: number;
+}
+
+/** One update of all parameters: state and gradient to state, in place. */
+export function update(o: OptimiserConfig, state: Node, gradient: Node, step: Node, s: Schedule): Node {
+  const decay = s.decay === 'none' ? { from: 0, to: 0 } : s.decay;
+  const common = {
+    learningRate: o.learningRate,
+    decayFrom: decay.from * s.every,
+    decayTo: decay.to * s.every,
+    every: s.every,
+    offset: s.offset,
+    clip: s.clip,
+  };
+  switch (o.name) {
+    case 'adam':
+      return b.adam(state, gradient, step, { ...common, beta1: o.beta1, beta2: o.beta2, eps: o.eps });
+    case 'rmsProp':
+      return b.rmsProp(state, gradient, step, { ...common, rho: o.rho, eps: o.eps });
+    case 'sgd':
+      return b.sgd(state, gradient, step, { ...common, momentum: o.momentum });
+  }
+}
+
+/** The optimiser state of one parameter set, with its initial weights. */
+export function networkState(
+  graph: Graph,
+  name: string,
+  parameters: ParameterSet,
+  optimiser: OptimiserConfig,
+  seed: number,
+  stream: number,
+): StateVariable & { node: Node } {
+  const rows = stateRows[optimiser.name];
+  return {
+    node: graph.variable(name, [rows.length, parameters.size]),
+    rows,
+    parameters,
+    initial: () => {
+      const data = new Float32Array(rows.length * parameters.size);
+      data.set(parameters.initialise(new Stream(seed, stream)));
+      return data;
+    },
+  };
+}
+
+/** Batch norm in training mode, and the moments that a pass has seen, packed as the running ones are. */
+export function trainingNorm(parameters: ParameterSet): { mode: NormMode; packed: () => Node | undefined } {
+  const seen: (Node | undefined)[] = new Array(parameters.norms.length).fill(undefined);
+  return {
+    mode: { train: true, seen },
+    packed: () =>
+      seen.length === 0
+        ? undefined
+        : b.pack(
+            seen.map((node) => node!),
+            parameters.norms.map(({ offset }) => offset),
+            parameters.runningSize,
+          ),
+  };
+}
+
+/** Sets every state variable to its initial value, the counter to zero. */
+export function initialise(executor: Executor, trainer: Trainer): void {
+  for (const { node, initial } of trainer.state) executor.write(node, initial());
+  executor.write(trainer.step, new Uint32Array(2));
+}
+
+/** Zeros of a variable's size. */
+export const zerosFor = (node: Node): Float32Array => new Float32Array(sizeOf(node.shape));
