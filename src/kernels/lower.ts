@@ -183,22 +183,29 @@ export function reduce(outer: number, length: number, inner: number, maximum: bo
   return { calls: reducePasses(outer, length, inner, factor, maximum, input(0), 'out', temps), temps };
 }
 
+/** Threads below which a matrix product is split along its depth: 8 workgroups. */
+const fewThreads = 512;
+
 /** y [rows, columns] = x [rows, depth]·w [depth, columns]; transposed factors are stored the other way round. */
 export function dense(rows: number, columns: number, depth: number, transposeX: boolean, transposeW: boolean): Lowered {
-  return {
-    temps: [],
-    calls: [
-      {
-        kernel: kernels.dense,
-        constants: { TRANSPOSE_X: transposeX ? 1 : 0, TRANSPOSE_W: transposeW ? 1 : 0 },
-        params: [rows, columns, depth],
-        workgroups: grid(Math.ceil(rows / 8) * Math.ceil(columns / 8)),
-        buffers: [input(0), input(1), 'out'],
-        flops: 2 * rows * columns * depth,
-        bytes: 4 * (rows * depth + depth * columns + rows * columns),
-      },
-    ],
-  };
+  const threads = Math.ceil(rows / 8) * Math.ceil(columns / 8);
+  // At least 64 products a stretch, or adding the shares up costs more than it saves.
+  const splits = Math.max(1, Math.min(Math.floor(depth / 64), Math.floor(fewThreads / threads)));
+  const temps: number[] = [];
+  const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * rows * columns) - 1);
+  const calls: Call[] = [
+    {
+      kernel: kernels.dense,
+      constants: { TRANSPOSE_X: transposeX ? 1 : 0, TRANSPOSE_W: transposeW ? 1 : 0 },
+      params: [rows, columns, depth, splits],
+      workgroups: grid(splits * threads),
+      buffers: [input(0), input(1), target],
+      flops: 2 * rows * columns * depth,
+      bytes: 4 * (rows * depth + depth * columns + rows * columns),
+    },
+  ];
+  if (splits > 1) calls.push(...reducePasses(1, splits, rows * columns, 1, false, target, 'out', temps));
+  return { temps, calls };
 }
 
 /** Sizes of a convolution, image x to output y. */
@@ -263,6 +270,31 @@ export function conv2d(s: ConvSizes): Lowered {
 }
 
 export function conv2dInputGrad(s: ConvSizes): Lowered {
+  const positions = s.batch * s.outHeight * s.outWidth;
+  const taps = s.kernelHeight * s.kernelWidth * s.channels;
+  // Few image channels: a matrix product and a gather, while what lies between them fits the default binding limit.
+  if (s.channels <= 4 && positions * taps <= 1 << 25) {
+    const product = temp(0);
+    return {
+      temps: [positions * taps],
+      calls: [
+        {
+          kernel: kernels.dense,
+          constants: { TRANSPOSE_X: 0, TRANSPOSE_W: 1 },
+          params: [positions, taps, s.outChannels, 1],
+          workgroups: grid(Math.ceil(positions / 8) * Math.ceil(taps / 8)),
+          buffers: [input(0), input(1), product],
+          ...convCost(s),
+        },
+        {
+          kernel: kernels.conv2dInputGradGather,
+          params: convParams(s),
+          workgroups: grid(s.batch * s.height * s.width * s.channels),
+          buffers: [product, 'out'],
+        },
+      ],
+    };
+  }
   const tile = s.channels > 4;
   // Positions of one phase (row and column modulo the strides), of the largest.
   const phase = s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW);

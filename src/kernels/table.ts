@@ -12,6 +12,7 @@ export const kernels = {
   conv2dTile: { files: ['conv2dTile'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dInputGrad: { files: ['conv2dInputGrad'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dInputGradTile: { files: ['conv2dInputGradTile'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  conv2dInputGradGather: { files: ['conv2dInputGradGather'], entry: 'main', bindings: ['read', 'write'] },
   conv2dWeightGrad: { files: ['conv2dWeightGrad'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dWeightGradTile: { files: ['conv2dWeightGradTile'], entry: 'main', bindings: ['read', 'read', 'write'] },
   momentsCentred: { files: ['moments'], entry: 'centred', bindings: ['read', 'read', 'write'] },
