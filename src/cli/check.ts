@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
 import { Command, Option } from 'commander';
 import { formatFormula, parseFormula, reduceFormula } from '../chem/formula.ts';
@@ -103,9 +104,16 @@ export function check(): Command {
           if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain');
         }
       } else if (file !== undefined) {
-        const { malformed } = await readTable(file, { formulaColumn: options.formulaColumn }, (text) =>
-          put(text ?? ''),
-        );
+        // On a terminal the verdicts themselves show how far it is.
+        const bar = process.stdout.isTTY
+          ? null
+          : new SingleBar({ format: 'judged {value} rows', stream: process.stderr, clearOnComplete: true });
+        bar?.start(0, 0);
+        const { malformed } = await readTable(
+          file,
+          { formulaColumn: options.formulaColumn, progress: (rows) => bar?.update(rows) },
+          (text) => put(text ?? ''),
+        ).finally(() => bar?.stop());
         for (const { line, text } of malformed) {
           const none = { reduced: null, chargeNeutral: null, electronegativityBalanced: null, oxidationStates: null };
           const error = `line ${line} of ${file} is no row of the table`;
