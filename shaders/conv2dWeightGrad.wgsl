@@ -1,6 +1,7 @@
 // f[kh,kw,c,o] = Σ_{n,oh,ow} x[n, oh·sh + kh − top, ow·sw + kw − left, c]·y[n,oh,ow,o]: the adjoint of conv2d in its filter.
-// Each thread makes one (kh, kw, c) by 8 output channels over its share of the positions (`splits` of them, in whole images
-// and rows); reduce.wgsl adds the shares in a fixed order.
+// Each thread makes 8 rows of the filter, (kh, kw, c) flattened, by 8 output channels in registers, over its share of the positions:
+// `splits` threads a tile take whole output rows in turn, and reduce.wgsl adds their shares in a fixed order. Per position 8 + 8
+// loads serve 64 multiply-adds. For any sizes; conv2dWeightGradVec4.wgsl is faster for channels in fours.
 struct Params {
   batch: u32, height: u32, width: u32, channels: u32,
   outHeight: u32, outWidth: u32, outChannels: u32,
@@ -13,39 +14,91 @@ struct Params {
 @group(0) @binding(2) var<storage, read> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> f: array<f32>;
 
+/// One row of the filter: kh, kw, c.
+fn tap(m: u32) -> vec3u {
+  // A row beyond the last one repeats it and is not stored.
+  let v = min(m, p.kernelHeight * p.kernelWidth * p.channels - 1u);
+  let k = v / p.channels;
+  return vec3u(k / p.kernelWidth, k % p.kernelWidth, v % p.channels);
+}
+
+/// The image element that a filter row sees from output (n, oh, ow), or 0 outside. `line` is n, oh·sh − top, ow·sw − left; the latter
+/// two wrap where they are negative.
+fn load(line: vec3u, v: vec3u) -> f32 {
+  let h = line.y + v.x;
+  let w = line.z + v.y;
+  let i = ((line.x * p.height + h) * p.width + w) * p.channels + v.z;
+  let inside = h < p.height && w < p.width;
+  return select(0.0, x[select(0u, i, inside)], inside);
+}
+
+fn store(base: u32, m: u32, o: u32, a: vec4f, b: vec4f) {
+  if (m >= p.kernelHeight * p.kernelWidth * p.channels) { return; }
+  let i = base + m * p.outChannels;
+  for (var j = 0u; j < 4u; j++) {
+    if (o + j < p.outChannels) { f[i + o + j] = a[j]; }
+    if (o + 4u + j < p.outChannels) { f[i + o + 4u + j] = b[j]; }
+  }
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let t = id.x + id.y * groups.x * 64u;
   let across = (p.outChannels + 7u) / 8u;
   let taps = p.kernelHeight * p.kernelWidth * p.channels;
-  let o0 = (t % across) * 8u;
-  let m = (t / across) % taps;
-  let split = t / across / taps;
+  let down = (taps + 7u) / 8u;
+  let o = (t % across) * 8u;
+  let m = (t / across % down) * 8u;
+  let split = t / across / down;
   if (split >= p.splits) { return; }
-  let c = m % p.channels;
-  let kw = (m / p.channels) % p.kernelWidth;
-  let kh = m / p.channels / p.kernelWidth;
   let last = p.outChannels - 1u;
-  let q0 = vec4u(min(o0, last), min(o0 + 1u, last), min(o0 + 2u, last), min(o0 + 3u, last));
-  let q1 = vec4u(min(o0 + 4u, last), min(o0 + 5u, last), min(o0 + 6u, last), min(o0 + 7u, last));
-  var a = vec4f();
-  var b = vec4f();
+  let v0 = tap(m + 0u);
+  let v1 = tap(m + 1u);
+  let v2 = tap(m + 2u);
+  let v3 = tap(m + 3u);
+  let v4 = tap(m + 4u);
+  let v5 = tap(m + 5u);
+  let v6 = tap(m + 6u);
+  let v7 = tap(m + 7u);
+  let q0 = min(o + 0u, last);
+  let q1 = min(o + 1u, last);
+  let q2 = min(o + 2u, last);
+  let q3 = min(o + 3u, last);
+  let q4 = min(o + 4u, last);
+  let q5 = min(o + 5u, last);
+  let q6 = min(o + 6u, last);
+  let q7 = min(o + 7u, last);
+  var a0 = vec4f(); var b0 = vec4f();
+  var a1 = vec4f(); var b1 = vec4f();
+  var a2 = vec4f(); var b2 = vec4f();
+  var a3 = vec4f(); var b3 = vec4f();
+  var a4 = vec4f(); var b4 = vec4f();
+  var a5 = vec4f(); var b5 = vec4f();
+  var a6 = vec4f(); var b6 = vec4f();
+  var a7 = vec4f(); var b7 = vec4f();
   for (var row = split; row < p.batch * p.outHeight; row += p.splits) {
-    let h = (row % p.outHeight) * p.strideH + kh - p.top;
-    if (h >= p.height) { continue; }
-    let xi = ((row / p.outHeight) * p.height + h) * p.width;
     for (var ow = 0u; ow < p.outWidth; ow++) {
-      let w = ow * p.strideW + kw - p.left;
-      if (w >= p.width) { continue; }
-      let s = x[(xi + w) * p.channels + c];
+      let line = vec3u(row / p.outHeight, (row % p.outHeight) * p.strideH - p.top, ow * p.strideW - p.left);
       let g = (row * p.outWidth + ow) * p.outChannels;
-      a += s * vec4f(y[g + q0.x], y[g + q0.y], y[g + q0.z], y[g + q0.w]);
-      b += s * vec4f(y[g + q1.x], y[g + q1.y], y[g + q1.z], y[g + q1.w]);
+      let u = vec4f(y[g + q0], y[g + q1], y[g + q2], y[g + q3]);
+      let v = vec4f(y[g + q4], y[g + q5], y[g + q6], y[g + q7]);
+      var s = load(line, v0); a0 += s * u; b0 += s * v;
+      s = load(line, v1); a1 += s * u; b1 += s * v;
+      s = load(line, v2); a2 += s * u; b2 += s * v;
+      s = load(line, v3); a3 += s * u; b3 += s * v;
+      s = load(line, v4); a4 += s * u; b4 += s * v;
+      s = load(line, v5); a5 += s * u; b5 += s * v;
+      s = load(line, v6); a6 += s * u; b6 += s * v;
+      s = load(line, v7); a7 += s * u; b7 += s * v;
     }
   }
-  let out = (split * taps + m) * p.outChannels;
-  for (var j = 0u; j < 4u; j++) {
-    if (o0 + j < p.outChannels) { f[out + o0 + j] = a[j]; }
-    if (o0 + 4u + j < p.outChannels) { f[out + o0 + 4u + j] = b[j]; }
-  }
+  let base = split * taps * p.outChannels;
+  store(base, m + 0u, o, a0, b0);
+  store(base, m + 1u, o, a1, b1);
+  store(base, m + 2u, o, a2, b2);
+  store(base, m + 3u, o, a3, b3);
+  store(base, m + 4u, o, a4, b4);
+  store(base, m + 5u, o, a5, b5);
+  store(base, m + 6u, o, a6, b6);
+  store(base, m + 7u, o, a7, b7);
 }

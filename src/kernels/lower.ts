@@ -254,14 +254,13 @@ function convCost(s: ConvSizes): { flops: number; bytes: number } {
 
 export function conv2d(s: ConvSizes): Lowered {
   const positions = s.batch * s.outHeight * s.outWidth;
-  const tile = s.outChannels % 4 === 0;
   return {
     temps: [],
     calls: [
       {
-        kernel: tile ? kernels.conv2dTile : kernels.conv2d,
+        kernel: s.outChannels % 4 === 0 ? kernels.conv2dVec4 : kernels.conv2d,
         params: convParams(s),
-        workgroups: grid((tile ? Math.ceil(positions / 8) : positions) * Math.ceil(s.outChannels / 8)),
+        workgroups: grid(Math.ceil(positions / 8) * Math.ceil(s.outChannels / 8)),
         buffers: [input(0), input(1), 'out'],
         ...convCost(s),
       },
@@ -295,18 +294,32 @@ export function conv2dInputGrad(s: ConvSizes): Lowered {
       ],
     };
   }
-  const tile = s.channels > 4;
   // Positions of one phase (row and column modulo the strides), of the largest.
   const phase = s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW);
-  const groups = tile ? Math.ceil(phase / 8) * s.strideH * s.strideW : s.batch * s.height * s.width;
+  const workgroups = grid(Math.ceil(phase / 8) * s.strideH * s.strideW * Math.ceil(s.channels / 8));
+  if (s.channels % 4 !== 0) {
+    const buffers: Operand[] = [input(0), input(1), 'out'];
+    return {
+      temps: [],
+      calls: [{ kernel: kernels.conv2dInputGrad, params: convParams(s), workgroups, buffers, ...convCost(s) }],
+    };
+  }
+  const swapped = temp(0);
+  const size = taps * s.outChannels;
   return {
-    temps: [],
+    temps: [size],
     calls: [
       {
-        kernel: tile ? kernels.conv2dInputGradTile : kernels.conv2dInputGrad,
+        kernel: kernels.filterSwap,
+        params: [size, s.channels, s.outChannels],
+        workgroups: grid(size),
+        buffers: [input(1), swapped],
+      },
+      {
+        kernel: kernels.conv2dInputGradVec4,
         params: convParams(s),
-        workgroups: grid(groups * Math.ceil(s.channels / 8)),
-        buffers: [input(0), input(1), 'out'],
+        workgroups,
+        buffers: [input(0), swapped, 'out'],
         ...convCost(s),
       },
     ],
@@ -315,16 +328,16 @@ export function conv2dInputGrad(s: ConvSizes): Lowered {
 
 export function conv2dWeightGrad(s: ConvSizes): Lowered {
   const taps = s.kernelHeight * s.kernelWidth * s.channels;
-  const tile = s.channels % 4 === 0 && s.outChannels % 4 === 0;
-  const rows = tile ? s.kernelHeight * s.kernelWidth * Math.ceil(s.channels / 8) : taps;
-  const threads = rows * Math.ceil(s.outChannels / 8);
+  const fours = s.channels % 4 === 0 && s.outChannels % 4 === 0;
+  const tiles = fours ? s.kernelHeight * s.kernelWidth * Math.ceil(s.channels / 8) : Math.ceil(taps / 8);
+  const threads = tiles * Math.ceil(s.outChannels / 8);
   // Few taps leave few threads: share the positions out, whole rows of the output at a time.
   const splits = Math.max(1, Math.min(s.batch * s.outHeight, Math.floor(4096 / threads)));
   const temps: number[] = [];
   const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * taps * s.outChannels) - 1);
   const calls: Call[] = [
     {
-      kernel: tile ? kernels.conv2dWeightGradTile : kernels.conv2dWeightGrad,
+      kernel: fours ? kernels.conv2dWeightGradVec4 : kernels.conv2dWeightGrad,
       params: [...convParams(s), splits],
       workgroups: grid(splits * threads),
       buffers: [input(0), input(1), target],

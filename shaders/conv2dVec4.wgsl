@@ -1,8 +1,6 @@
-// conv2d for output channels in fours: the same sum as conv2d.wgsl, which takes every other case.
-// Implicit matrix product: each thread makes 8 neighbouring output positions by 8 channels in registers, the lanes of a
-// workgroup lie along the positions. Per filter tap and input channel 8 + 8 loads serve 64 multiply-adds; the filter is read as
-// vec4, since a load costs a software adapter about the same whatever its width. Written out by hand: an indexed array of
-// accumulators would live in memory. Operations and least bytes as conv2d.wgsl.
+// conv2d for output channels in fours: the sum and the tile of conv2d.wgsl, 8 output positions by 8 channels a thread. The filter is
+// read and the output written as vec4: a load costs a software adapter nearly the same whatever its width, and of the tile's 16
+// loads 8 become 2. Operations and least bytes as conv2d.wgsl.
 struct Params {
   batch: u32, height: u32, width: u32, channels: u32,
   outHeight: u32, outWidth: u32, outChannels: u32,

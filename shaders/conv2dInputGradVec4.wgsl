@@ -1,7 +1,5 @@
-// conv2dInputGrad, 8 image positions by 8 channels a thread: the same sum as conv2dInputGrad.wgsl, for more than a few channels.
-// Positions are taken by phase, (h mod sh, w mod sw): all of a phase meet the same filter taps, so that no thread visits a tap
-// that its neighbour positions do not need. Lanes lie along the positions of a phase; per tap and output channel 8 + 8 loads serve
-// 64 multiply-adds. Operations and least bytes as conv2dInputGrad.wgsl.
+// conv2dInputGrad for image channels in fours: the sum and the tile of conv2dInputGrad.wgsl, with the filter's last two axes swapped
+// beforehand (filterSwap.wgsl, a copy of a few kB), so that a channel's neighbours are read as vec4: of the tile's 16 loads 8 become 2.
 struct Params {
   batch: u32, height: u32, width: u32, channels: u32,
   outHeight: u32, outWidth: u32, outChannels: u32,
@@ -10,8 +8,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> y: array<f32>;
-@group(0) @binding(2) var<storage, read> f: array<f32>;
-@group(0) @binding(3) var<storage, read_write> x: array<f32>;
+@group(0) @binding(2) var<storage, read> f: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> x: array<vec4f>;
 
 const OUTSIDE = 0xffffffffu;
 
@@ -38,11 +36,10 @@ fn load(i: u32, o: u32) -> f32 {
 fn store(v: vec3u, phase: vec2u, c: u32, a: vec4f, b: vec4f) {
   let at = v.yz * vec2u(p.strideH, p.strideW) + phase;
   if (v.x >= p.batch || at.x >= p.height || at.y >= p.width) { return; }
-  let i = ((v.x * p.height + at.x) * p.width + at.y) * p.channels;
-  for (var j = 0u; j < 4u; j++) {
-    if (c + j < p.channels) { x[i + c + j] = a[j]; }
-    if (c + 4u + j < p.channels) { x[i + c + 4u + j] = b[j]; }
-  }
+  let fours = p.channels / 4u;
+  let i = ((v.x * p.height + at.x) * p.width + at.y) * fours + c;
+  x[i] = a;
+  if (c + 1u < fours) { x[i + 1u] = b; }
 }
 
 @compute @workgroup_size(64)
@@ -54,9 +51,11 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let m = (t % eights) * 8u;
   let which = t / eights % (p.strideH * p.strideW);
   let phase = vec2u(which / p.strideW, which % p.strideW);
-  let c = t / eights / (p.strideH * p.strideW) * 8u;
-  if (c >= p.channels) { return; }
-  let last = p.channels - 1u;
+  let fours = p.channels / 4u;
+  let c = t / eights / (p.strideH * p.strideW) * 2u;
+  if (c >= fours) { return; }
+  // The second four of an odd number repeats the first and is not stored.
+  let second = select(0u, 1u, c + 1u < fours);
   let v0 = place(m + 0u);
   let v1 = place(m + 1u);
   let v2 = place(m + 2u);
@@ -65,14 +64,6 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let v5 = place(m + 5u);
   let v6 = place(m + 6u);
   let v7 = place(m + 7u);
-  let q0 = min(c + 0u, last) * p.outChannels;
-  let q1 = min(c + 1u, last) * p.outChannels;
-  let q2 = min(c + 2u, last) * p.outChannels;
-  let q3 = min(c + 3u, last) * p.outChannels;
-  let q4 = min(c + 4u, last) * p.outChannels;
-  let q5 = min(c + 5u, last) * p.outChannels;
-  let q6 = min(c + 6u, last) * p.outChannels;
-  let q7 = min(c + 7u, last) * p.outChannels;
   var a0 = vec4f(); var b0 = vec4f();
   var a1 = vec4f(); var b1 = vec4f();
   var a2 = vec4f(); var b2 = vec4f();
@@ -94,10 +85,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
       let i5 = pixel(v5, by);
       let i6 = pixel(v6, by);
       let i7 = pixel(v7, by);
-      var g = (kh * p.kernelWidth + kw) * p.channels * p.outChannels;
+      var g = (kh * p.kernelWidth + kw) * p.outChannels * fours + c;
       for (var o = 0u; o < p.outChannels; o++) {
-        let u = vec4f(f[g + q0], f[g + q1], f[g + q2], f[g + q3]);
-        let v = vec4f(f[g + q4], f[g + q5], f[g + q6], f[g + q7]);
+        let u = f[g];
+        let v = f[g + second];
         var s = load(i0, o); a0 += s * u; b0 += s * v;
         s = load(i1, o); a1 += s * u; b1 += s * v;
         s = load(i2, o); a2 += s * u; b2 += s * v;
@@ -106,7 +97,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         s = load(i5, o); a5 += s * u; b5 += s * v;
         s = load(i6, o); a6 += s * u; b6 += s * v;
         s = load(i7, o); a7 += s * u; b7 += s * v;
-        g += 1u;
+        g += fours;
       }
     }
   }

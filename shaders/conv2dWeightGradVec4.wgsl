@@ -1,6 +1,5 @@
-// conv2dWeightGrad, 8 input channels by 8 output channels of one filter tap a thread: the same sum as conv2dWeightGrad.wgsl, for
-// channels in fours on both sides. Per position 4 vec4 loads serve 64 multiply-adds. Positions are shared out over `splits`
-// threads a tile, whole output rows at a time; reduce.wgsl adds the shares in a fixed order.
+// conv2dWeightGrad for channels in fours on both sides: each thread makes 8 input by 8 output channels of one filter tap over its
+// share of the positions, as conv2dWeightGrad.wgsl. Per position 4 vec4 loads serve 64 multiply-adds.
 struct Params {
   batch: u32, height: u32, width: u32, channels: u32,
   outHeight: u32, outWidth: u32, outChannels: u32,
