@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 
 /** An argument parser for a whole number in [min, max]; commander prints the option's name before the message. */
 export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -35,3 +35,7 @@ export function standardOptions(command: Command, example: string): Command {
 export function note(text: string): void {
   process.stderr.write(`${text}\n`);
 }
+
+/** `--device`: a GPU if there is one (said, never silent), a GPU or an error, or the slow f64 reference. */
+export const deviceOption = (): Option =>
+  new Option('--device <which>', 'what computes').choices(['auto', 'gpu', 'reference']).default('auto');

@@ -175,7 +175,7 @@ export function generatorGraphs(
     const norm = trainingNorm(parameters);
     generator.apply(noise(33), { weights, norm: norm.mode, eps });
     const moments = norm.packed()!;
-    calibrate = { first: [running, moments], further: [running, b.ema(running, moments, 0.95)] };
+    calibrate = { first: [running, moments], further: [running, b.ema(running, moments, 0.85)] };
   }
   return {
     formulas: b.decode(cells, rule),

@@ -1,0 +1,209 @@
+import { resolve } from 'node:path';
+import cliProgress from 'cli-progress';
+import { Command, Option } from 'commander';
+import { openExecutor } from '../autograd/open.ts';
+import { ConfigError, DataError } from '../errors.ts';
+import { type Config, checkConfig, loadConfig, type ModelKind, presetNames } from '../models/config.ts';
+import { findCheckpoint, type LogLine, loadTrainingData, makeRunFolder, train as trainRun } from '../models/run.ts';
+import { deviceOption, integer, note, standardOptions } from './common.ts';
+
+interface TrainOptions {
+  data?: string;
+  formulaColumn?: string;
+  preset?: string;
+  config?: string;
+  steps?: number;
+  epochs?: number;
+  batch?: number;
+  seed?: number;
+  out?: string;
+  resume?: boolean;
+  pauseAt?: number;
+  logEvery: number;
+  checkpointEvery: number;
+  measureEvery: number;
+  device: 'auto' | 'gpu' | 'reference';
+  printConfig?: boolean;
+  json?: boolean;
+}
+
+export function train(): Command {
+  const command = new Command('train').description('train a GAN or an autoencoder on prepared formulas');
+  command.addCommand(trainModel('gan', 'train a generator of formulas against a Wasserstein critic', 'icsd'));
+  command.addCommand(trainModel('ae', 'train an autoencoder of formulas', 'ae'));
+  return command;
+}
+
+function trainModel(kind: ModelKind, about: string, preset: string): Command {
+  const command = new Command(kind)
+    .description(about)
+    .option(
+      '--data <file>',
+      'table of formulas (CSV, TSV, JSON, JSONL, Parquet, also .gz); the default set if not given',
+    )
+    .option('--formula-column <name>', 'column of the formulas')
+    .option('--preset <name>', `settings to start from: ${presetNames().join(', ')} (default: ${preset})`)
+    .option('--config <file>', 'YAML or JSON with settings laid over the preset')
+    .option('--steps <n>', 'training steps', integer(1))
+    .addOption(
+      new Option('--epochs <n>', 'training length in passes over the data').argParser(integer(1)).conflicts('steps'),
+    )
+    .option('--batch <n>', 'rows a step', integer(1, 65_536))
+    .option('--seed <n>', 'seed of everything random', integer(0))
+    .option('--out <folder>', 'run folder: config.json, log.jsonl, checkpoint.safetensors')
+    .option('--resume', 'go on with the run in --out, to the same bits as if it had never stopped')
+    .option('--pause-at <step>', 'stop after this step as Ctrl-C does', integer(1))
+    .option('--log-every <n>', 'steps between two lines of the log', integer(1), 50)
+    .option('--checkpoint-every <n>', 'steps between two checkpoints', integer(1), 500)
+    .option('--measure-every <n>', 'steps between two measurements on left-out rows', integer(1), 200)
+    .option('--print-config', 'print the settings that would be used, and stop')
+    .addOption(deviceOption())
+    .action((options: TrainOptions) => run(kind, preset, options));
+  return standardOptions(
+    command,
+    kind === 'gan'
+      ? 'matgan train gan --data formulas.csv --preset icsd --steps 3000 --out runs/mine'
+      : 'matgan train ae --data formulas.csv --preset ae --batch 32 --steps 1000 --out runs/ae',
+  );
+}
+
+async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions): Promise<void> {
+  const from = options.resume ? findCheckpoint(required(options.out)) : undefined;
+  let config: Config;
+  if (from) {
+    if (from.config.model !== kind) {
+      throw new ConfigError(
+        `${options.out}: it holds a model of kind ${from.config.model}; use "train ${from.config.model}"`,
+      );
+    }
+    for (const name of ['preset', 'config', 'batch', 'seed'] as const) {
+      if (options[name] !== undefined) {
+        throw new ConfigError(`--${name} can't change in a resumed run; only --steps may grow`);
+      }
+    }
+    config = checkConfig({ ...from.config, steps: options.steps ?? from.config.steps }, 'resumed run');
+  } else {
+    const { steps, batch, seed } = options;
+    const given = Object.fromEntries(Object.entries({ steps, batch, seed }).filter(([, value]) => value !== undefined));
+    config = loadConfig(kind, { preset: options.preset ?? defaultPreset, file: options.config, overrides: given });
+  }
+  if (options.printConfig && options.epochs === undefined) {
+    process.stdout.write(`${JSON.stringify(config, null, 2)}\n`);
+    return;
+  }
+  const source = from && options.data === undefined ? from.data.source : options.data ? resolve(options.data) : null;
+  const data = await loadTrainingData(source, config, { formulaColumn: options.formulaColumn });
+  if (options.epochs !== undefined) {
+    const draws = config.model === 'gan' ? config.criticSteps : 1;
+    const steps = Math.ceil((options.epochs * data.train.rows) / (config.batch * draws));
+    config = checkConfig({ ...config, steps }, '--epochs');
+  }
+  if (options.printConfig) {
+    process.stdout.write(`${JSON.stringify(config, null, 2)}\n`);
+    return;
+  }
+  if (from && data.fingerprint !== from.data.fingerprint) {
+    throw new DataError(
+      `${source ?? 'the default set'}: not the rows that this run was trained on (fingerprint ${data.fingerprint.slice(0, 12)}, it has ${from.data.fingerprint.slice(0, 12)})`,
+    );
+  }
+  const out = required(options.out);
+  if (from) note(`resuming at step ${from.step}`);
+  else makeRunFolder(out);
+  if (data.loaded) {
+    const { read, unusable, duplicates } = data.loaded;
+    const reasons = Object.entries(unusable).map(([reason, count]) => `${count} ${reason}`);
+    note(`${read} rows read; not usable: ${reasons.join(', ') || 'none'}; ${duplicates} repeat a formula`);
+  }
+  note(`training on ${data.train.rows} formulas, ${data.leaveOut.rows} left out`);
+
+  const { executor, note: adapter } = await openExecutor(options.device);
+  note(adapter);
+  let stop = false;
+  const onInterrupt = (): void => {
+    // The second Ctrl-C ends at once; the last checkpoint is whole in any case.
+    if (stop) process.exit(130);
+    stop = true;
+    note('\nfinishing the step …');
+  };
+  process.on('SIGINT', onInterrupt);
+  process.on('SIGTERM', onInterrupt);
+  const first = from?.step ?? 0;
+  const last = Math.min(config.steps, options.pauseAt ?? config.steps);
+  const progress = trainingProgress(first, last, config.batch);
+  try {
+    const result = await trainRun({
+      folder: out,
+      executor,
+      adapter,
+      config,
+      data,
+      from,
+      logEvery: options.logEvery,
+      checkpointEvery: options.checkpointEvery,
+      measureEvery: options.measureEvery,
+      pauseAt: options.pauseAt,
+      interrupted: () => stop,
+      onLog: (line) => {
+        progress.losses(line);
+        if (options.json) process.stdout.write(`${JSON.stringify(line)}\n`);
+      },
+      onProgress: progress.step,
+    });
+    progress.stop();
+    const done = `${result.step} steps, ${result.rate.toFixed(2)} steps/s, ${(result.rate * config.batch).toFixed(0)} samples/s`;
+    if (result.finished) note(`done: ${done}; ${out}`);
+    else note(`stopped: ${done}; go on with: matgan train ${kind} --out ${quote(out)} --resume`);
+    if (stop) process.exitCode = 130;
+  } finally {
+    progress.stop();
+    process.off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onInterrupt);
+    executor.destroy();
+  }
+}
+
+/** A bar with losses, samples a second and the time left; silent off a terminal, where lines of the log are noted. */
+export function trainingProgress(
+  first: number,
+  last: number,
+  batch: number,
+): { step: (n: number) => void; losses: (line: LogLine) => void; stop: () => void } {
+  const started = performance.now();
+  const rate = (n: number): string => (((n - first) * batch * 1000) / (performance.now() - started)).toFixed(0);
+  let text = '';
+  if (!process.stderr.isTTY) {
+    return {
+      step: () => {},
+      losses: (line) => note(`step ${line.step}/${last} ${lossText(line)} ${rate(line.step)} samples/s`),
+      stop: () => {},
+    };
+  }
+  const bar = new cliProgress.SingleBar({
+    format: '{bar} {value}/{total} | {losses} | {rate} samples/s | {eta_formatted} left',
+    stream: process.stderr,
+    hideCursor: true,
+    etaBuffer: 20,
+  });
+  bar.start(last, first, { losses: '', rate: '-' });
+  return {
+    step: (n) => bar.update(n, { losses: text, rate: rate(n) }),
+    losses: (line) => {
+      text = lossText(line);
+    },
+    stop: () => bar.stop(),
+  };
+}
+
+const lossText = (line: LogLine): string =>
+  Object.entries(line)
+    .filter(([name]) => name !== 'step' && name !== 'seconds')
+    .map(([name, value]) => `${name} ${value.toPrecision(4)}`)
+    .join(' ');
+
+function required(out: string | undefined): string {
+  if (out === undefined) throw new ConfigError('train: it needs --out FOLDER for the run');
+  return out;
+}
+
+const quote = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);

@@ -1,0 +1,138 @@
+/** A model on disk: every variable of its training state, by parameter, with its configuration and counters. */
+import type { Data, Executor } from '../autograd/executor.ts';
+import { sizeOf } from '../autograd/graph.ts';
+import { CheckpointError } from '../errors.ts';
+import { type Config, checkConfig } from './config.ts';
+import { readSafetensors, type Tensor, writeSafetensors } from './safetensors.ts';
+import type { StateVariable, Trainer } from './training.ts';
+
+const format = 'matgan-webgpu checkpoint 1';
+
+/** What a checkpoint says beside its tensors. */
+export interface CheckpointFacts {
+  config: Config;
+  /** Steps done. */
+  step: number;
+  /** Fingerprint and number of the training rows, and the file that they came from (null: the default set). */
+  data: { fingerprint: string; rows: number; source: string | null };
+  /** Seconds of training so far, and the adapter of the last part. */
+  seconds: number;
+  adapter: string;
+}
+
+export interface Checkpoint extends CheckpointFacts {
+  path: string;
+  tensors: Record<string, Tensor>;
+}
+
+/** Names and places of a variable's tensors. */
+function parts({ node, rows, parameters }: StateVariable): { name: string; shape: number[]; offset: number }[] {
+  const { name } = node.attrs;
+  if (!rows || !parameters) return [{ name, shape: [...node.shape], offset: 0 }];
+  return rows.flatMap((row, r) =>
+    parameters.list.map((p) => ({
+      name: `${name}/${row}/${p.name}`,
+      shape: [...p.shape],
+      offset: r * parameters.size + p.offset,
+    })),
+  );
+}
+
+/**
+ * Reads the state back from the executor and writes it whole, beside the old file first.
+ * @throws CheckpointError where the state is no longer finite: the last good checkpoint stays
+ */
+export async function saveCheckpoint(
+  path: string,
+  trainer: Trainer,
+  executor: Executor,
+  facts: CheckpointFacts,
+): Promise<void> {
+  const tensors: Record<string, Tensor> = {};
+  for (const variable of trainer.state) {
+    const data = (await executor.read(variable.node)) as Float32Array;
+    for (const { name, shape, offset } of parts(variable)) {
+      const values = data.slice(offset, offset + sizeOf(shape));
+      if (!values.every(Number.isFinite)) {
+        throw new CheckpointError(
+          `training diverged: ${name} is not finite after step ${facts.step}; try lower learning rates`,
+        );
+      }
+      tensors[name] = { dtype: 'F32', shape, data: values };
+    }
+  }
+  tensors.step = { dtype: 'U32', shape: [2], data: (await executor.read(trainer.step)) as Uint32Array };
+  const { config, step, data, seconds, adapter } = facts;
+  writeSafetensors(path, tensors, {
+    format,
+    model: config.model,
+    step: String(step),
+    config: JSON.stringify(config),
+    data: JSON.stringify(data),
+    seconds: String(seconds),
+    adapter,
+  });
+}
+
+/**
+ * Reads a checkpoint and checks what it says of itself, not yet its tensors.
+ * @throws CheckpointError
+ */
+export function readCheckpoint(path: string): Checkpoint {
+  const { tensors, metadata } = readSafetensors(path);
+  if (metadata.format !== format) {
+    throw new CheckpointError(
+      `${path}: it is not a checkpoint of this program (format ${JSON.stringify(metadata.format)})`,
+    );
+  }
+  try {
+    const config = checkConfig(JSON.parse(metadata.config), path);
+    const data = JSON.parse(metadata.data) as CheckpointFacts['data'];
+    const step = Number(metadata.step);
+    if (!Number.isSafeInteger(step) || step < 0) throw new CheckpointError(`step ${metadata.step}`);
+    if (typeof data?.fingerprint !== 'string' || !Number.isSafeInteger(data.rows) || data.rows < 1) {
+      throw new CheckpointError('it does not say which data it was trained on');
+    }
+    if (data.source !== null && typeof data.source !== 'string') throw new CheckpointError('data source');
+    return {
+      path,
+      tensors,
+      config,
+      data,
+      step,
+      seconds: Number(metadata.seconds) || 0,
+      adapter: String(metadata.adapter),
+    };
+  } catch (cause) {
+    throw new CheckpointError(`${path}: damaged metadata: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** A saved variable put together from its tensors; throws where one is missing or has another shape. */
+export function assemble(checkpoint: Checkpoint, variable: StateVariable): Data {
+  const data = new Float32Array(sizeOf(variable.node.shape));
+  for (const { name, shape, offset } of parts(variable)) {
+    const tensor = checkpoint.tensors[name];
+    if (!tensor) throw new CheckpointError(`${checkpoint.path}: tensor ${name} is missing; is it of another model?`);
+    if (tensor.dtype !== 'F32' || tensor.shape.join() !== shape.join()) {
+      throw new CheckpointError(
+        `${checkpoint.path}: tensor ${name} is ${tensor.dtype} [${tensor.shape}], the model wants F32 [${shape}]`,
+      );
+    }
+    data.set(tensor.data, offset);
+  }
+  return data;
+}
+
+/** Puts a checkpoint's state into the executor's variables. All is checked before anything is written. */
+export function restore(executor: Executor, trainer: Trainer, checkpoint: Checkpoint): void {
+  const values = trainer.state.map((variable) => assemble(checkpoint, variable));
+  const { step } = checkpoint.tensors;
+  if (step?.dtype !== 'U32' || step.data.length !== 2 || step.data[0] + step.data[1] * 2 ** 32 !== checkpoint.step) {
+    throw new CheckpointError(`${checkpoint.path}: its step counter does not say ${checkpoint.step}`);
+  }
+  trainer.state.forEach(({ node }, i) => {
+    executor.write(node, values[i]);
+  });
+  executor.write(trainer.step, step.data);
+}

@@ -1,0 +1,279 @@
+/** A training run in a folder: config.json, log.jsonl, checkpoint.safetensors. */
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Executor, PlanStats } from '../autograd/executor.ts';
+import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../chem/dataset.ts';
+import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
+import { synthesize } from '../chem/synth.ts';
+import type { TableOptions } from '../chem/tables.ts';
+import { CheckpointError, DataError } from '../errors.ts';
+import { aeTrainer } from './ae.ts';
+import { type Checkpoint, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
+import type { Config } from './config.ts';
+import { ganTrainer } from './gan.ts';
+import { initialise, type Trainer } from './training.ts';
+
+export const checkpointName = 'checkpoint.safetensors';
+export const logName = 'log.jsonl';
+
+export const makeTrainer = (config: Config, rows: number): Trainer =>
+  config.model === 'gan' ? ganTrainer(config, rows) : aeTrainer(config, rows);
+
+/** Training and left-out rows of a data set. */
+export interface TrainingData {
+  train: PackedFormulas;
+  leaveOut: PackedFormulas;
+  fingerprint: string;
+  source: string | null;
+  /** What reading a file left out; undefined for the default set. */
+  loaded?: LoadedFormulas;
+}
+
+/** Reads a table of formulas (or makes the default set) and parts it by the configuration's seed. */
+export async function loadTrainingData(
+  source: string | null,
+  config: Config,
+  options: TableOptions = {},
+): Promise<TrainingData> {
+  const loaded = source === null ? undefined : await loadFormulas(source, options);
+  const all = loaded ?? synthesize();
+  const { train, leaveOut } = splitRows(all.rows, config.leaveOut, config.seed);
+  if (train.length < 2) throw new DataError(`${source}: ${all.rows} formulas are too few to train on`);
+  const part = (rows: Uint32Array): PackedFormulas => ({ packed: takeRows(all.packed, rows), rows: rows.length });
+  const training = part(train);
+  return { train: training, leaveOut: part(leaveOut), fingerprint: fingerprintOf(training), source, loaded };
+}
+
+/** One line of log.jsonl. */
+export type LogLine = { step: number; seconds: number } & Record<string, number>;
+
+export interface RunOptions {
+  folder: string;
+  executor: Executor;
+  adapter: string;
+  config: Config;
+  data: TrainingData;
+  /** Continue from this checkpoint. */
+  from?: Checkpoint;
+  /** Steps between two lines of the log. */
+  logEvery: number;
+  /** Steps between two checkpoints; one is written at the end and on interruption in any case. */
+  checkpointEvery: number;
+  /** Steps between two measurements on left-out rows (models that have them). */
+  measureEvery: number;
+  /** Stop after this step as if interrupted. */
+  pauseAt?: number;
+  /** Asks for the end after the step under way. */
+  interrupted?: () => boolean;
+  onLog?: (line: LogLine) => void;
+  /** Called as steps get done, a few times a second. */
+  onProgress?: (step: number) => void;
+}
+
+export interface RunResult {
+  step: number;
+  seconds: number;
+  finished: boolean;
+  stats: PlanStats;
+  counts: Trainer['counts'];
+  /** Steps a second of this part of the run. */
+  rate: number;
+}
+
+/** Seconds of work handed to the device before anyone waits for it. */
+const queueSeconds = 0.4;
+
+/** Makes a new run folder; an existing one must be empty. @throws DataError */
+export function makeRunFolder(folder: string): void {
+  if (existsSync(folder)) {
+    if (!statSync(folder).isDirectory()) throw new DataError(`${folder}: it is a file; name a folder for the run`);
+    if (readdirSync(folder).length > 0) {
+      throw new DataError(`${folder}: it is there already and not empty; take another --out, or --resume it`);
+    }
+  }
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new DataError(`${folder}: it can't be made: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The checkpoint of a run folder, or of a model file. @throws CheckpointError where there is none */
+export function findCheckpoint(path: string): Checkpoint {
+  if (!existsSync(path)) throw new CheckpointError(`${path}: there is no such run or model`);
+  if (!statSync(path).isDirectory()) return readCheckpoint(path);
+  const file = join(path, checkpointName);
+  if (!existsSync(file)) throw new CheckpointError(`${path}: no ${checkpointName} in it; is it a run folder?`);
+  return readCheckpoint(file);
+}
+
+/** Holds a run folder for one process; a dead one's hold is taken over. */
+function lock(folder: string): () => void {
+  const file = join(folder, 'lock');
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const handle = openSync(file, 'wx');
+      writeSync(handle, String(process.pid));
+      closeSync(handle);
+      return () => rmSync(file, { force: true });
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 0) {
+        throw new DataError(`${folder}: it can't be written: ${(cause as Error).message}`, { cause });
+      }
+      const owner = Number(readFileSync(file, 'utf8'));
+      if (alive(owner))
+        throw new DataError(`${folder}: process ${owner} is training in it; wait, or take another folder`);
+      rmSync(file, { force: true });
+    }
+  }
+}
+function alive(pid: number): boolean {
+  if (!Number.isSafeInteger(pid) || pid <= 0 || pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** The log without lines after `step`, which a resumed run makes again. */
+function trimLog(file: string, step: number): void {
+  if (!existsSync(file)) return;
+  const kept = readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => {
+      try {
+        return JSON.parse(line).step <= step;
+      } catch {
+        return false;
+      }
+    });
+  writeFileSync(file, kept.map((line) => `${line}\n`).join(''));
+}
+
+/**
+ * Trains in a folder until the configuration's steps are done, an interruption, or a fault; the last checkpoint stays
+ * whole whatever happens.
+ */
+export async function train(options: RunOptions): Promise<RunResult> {
+  const { folder, config, data } = options;
+  const unlock = lock(folder);
+  try {
+    return await trainLocked(options, makeTrainer(config, data.train.rows));
+  } finally {
+    unlock();
+  }
+}
+
+async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunResult> {
+  const { folder, executor, config, data, from } = options;
+  const log = join(folder, logName);
+  const checkpoint = join(folder, checkpointName);
+  const names = Object.keys(trainer.outputs);
+  const plan = await executor.plan({ outputs: Object.values(trainer.outputs), updates: trainer.updates });
+  if (from) restore(executor, trainer, from);
+  else initialise(executor, trainer);
+  executor.write(trainer.data, data.train.packed);
+  const leaveOut = data.leaveOut.rows
+    ? takeRows(
+        data.leaveOut.packed,
+        Array.from({ length: Math.min(512, data.leaveOut.rows) }, (_, i) => i),
+      )
+    : undefined;
+  const measure = leaveOut && trainer.measure ? await trainer.measure(executor, leaveOut) : undefined;
+  writeFileSync(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  trimLog(log, from?.step ?? 0);
+
+  const first = from?.step ?? 0;
+  const last = Math.min(config.steps, options.pauseAt ?? config.steps);
+  const before = from?.seconds ?? 0;
+  const started = performance.now();
+  const seconds = (): number => before + (performance.now() - started) / 1000;
+  const save = (step: number): Promise<void> =>
+    saveCheckpoint(checkpoint, trainer, executor, {
+      config,
+      step,
+      data: { fingerprint: data.fingerprint, rows: data.train.rows, source: data.source },
+      seconds: seconds(),
+      adapter: options.adapter,
+    });
+
+  let step = first;
+  let perStep = 0;
+  const interrupted = (): boolean => options.interrupted?.() ?? false;
+  while (step < last && !interrupted()) {
+    // Several steps in flight, none past the next line of the log or checkpoint.
+    const next = (every: number): number => (Math.floor(step / every) + 1) * every;
+    const stop = Math.min(
+      last,
+      next(options.logEvery),
+      next(options.checkpointEvery),
+      measure ? next(options.measureEvery) : last,
+    );
+    const many = perStep > 0 ? Math.max(1, Math.floor(queueSeconds / perStep)) : 1;
+    const target = Math.min(stop, step + many);
+    const steps = target - step;
+    const start = performance.now();
+    for (; step < target; step++) plan.run();
+    // Waiting keeps a core busy polling, which a software adapter needs for the work itself: sleep for most of it.
+    if (executor.kind === 'gpu' && perStep > 0) await sleep(0.8 * perStep * steps * 1000);
+    await executor.idle();
+    const took = (performance.now() - start) / 1000 / steps;
+    perStep = perStep === 0 ? took : 0.7 * perStep + 0.3 * took;
+    options.onProgress?.(step);
+
+    const ended = step === last || interrupted();
+    if (step % options.logEvery === 0 || ended) {
+      const line: LogLine = { step, seconds: seconds() };
+      for (const name of names) line[name] = (await plan.read(trainer.outputs[name]))[0];
+      if (measure && (step % options.measureEvery === 0 || ended)) Object.assign(line, await measure());
+      appendLine(log, line);
+      options.onLog?.(line);
+      const bad = names.find((name) => !Number.isFinite(line[name]));
+      if (bad !== undefined) {
+        throw new CheckpointError(
+          `training diverged: ${bad} is ${line[bad]} at step ${step}; ${checkpoint} holds the last good state. Try lower learning rates`,
+        );
+      }
+    } else if (measure && step % options.measureEvery === 0) {
+      const line: LogLine = { step, seconds: seconds(), ...(await measure()) };
+      appendLine(log, line);
+      options.onLog?.(line);
+    }
+    if (step % options.checkpointEvery === 0 || ended) await save(step);
+  }
+  // Nothing was left to do: the folder is complete all the same.
+  if (step === first && !from) await save(step);
+  const { stats } = plan;
+  plan.destroy();
+  const spent = (performance.now() - started) / 1000;
+  return {
+    step,
+    seconds: seconds(),
+    finished: step >= config.steps,
+    stats,
+    counts: trainer.counts,
+    rate: (step - first) / Math.max(spent, 1e-9),
+  };
+}
+
+function appendLine(file: string, line: LogLine): void {
+  try {
+    writeFileSync(file, `${JSON.stringify(line)}\n`, { flag: 'a' });
+  } catch (cause) {
+    throw new DataError(`${file}: it can't be written: ${(cause as Error).message}`, { cause });
+  }
+}
