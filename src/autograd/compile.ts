@@ -266,9 +266,10 @@ class Layout {
         packed.set(base, { pack: node, offset: offsets[i] });
       });
     }
-    // One dispatch must not read and write the same buffer: whoever reads a neighbour is copied instead.
+    // One dispatch must not read and write the same buffer: whoever reads a neighbour, or is in the pack twice, is copied.
     for (const [node, { pack }] of packed) {
-      if (node.inputs.some((input) => packed.get(viewBase(input).base)?.pack === pack)) packed.delete(node);
+      const twice = pack.inputs.filter((input) => viewBase(input).base === node).length > 1;
+      if (twice || node.inputs.some((input) => packed.get(viewBase(input).base)?.pack === pack)) packed.delete(node);
     }
     return packed;
   }
