@@ -167,14 +167,14 @@ function propose(n: number, random: Random, out: Uint32Array, row: number): bool
 
 /**
  * Draws the default set. The same count and seed give the same bits everywhere; another count gives another set, not a prefix.
- * @param options.count number of formulas, 1 to 1,000,000 (default 20,000). @param options.seed whole number (default 1).
+ * @param options.count number of formulas, 1 to 200,000 (default 20,000). @param options.seed whole number (default 1).
  * @returns packed formulas, all different, in random order.
  */
 export function synthesize(options: { count?: number; seed?: number } = {}): PackedFormulas {
   const count = options.count ?? defaultCount;
   const seed = options.seed ?? defaultSeed;
-  if (!Number.isInteger(count) || count < 1 || count > 1_000_000) {
-    throw new ConfigError(`synth: count ${count} is not a whole number from 1 to 1,000,000`);
+  if (!Number.isInteger(count) || count < 1 || count > 200_000) {
+    throw new ConfigError(`synth: count ${count} is not a whole number from 1 to 200,000`);
   }
   if (!Number.isSafeInteger(seed)) throw new ConfigError(`synth: seed ${seed} is not a whole number`);
   const random = randomStream(seed, 'synth');

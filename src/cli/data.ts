@@ -102,7 +102,7 @@ function synth(): Command {
   const command = new Command('synth')
     .description('write the embedded default set: balanced compounds enumerated from element facts')
     .requiredOption('--out <file>', 'where to write: .parquet, .csv, .tsv, .jsonl or .json (text also .gz)')
-    .option('--count <n>', 'number of formulas', integer(1, 1_000_000), defaultCount)
+    .option('--count <n>', 'number of formulas', integer(1, 200_000), defaultCount)
     .option('--seed <n>', 'the same seed gives the same bits', integer(0), defaultSeed)
     .action(async (options: SynthOptions) => {
       await checkOutput(options.out);
