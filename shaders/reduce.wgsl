@@ -10,6 +10,9 @@ struct Params { outer: u32, reduce: u32, inner: u32, splits: u32, factor: f32 }
 
 override MAXIMUM: bool = false;
 
+// By its bits: WGSL lets a compiler take v != v for false, and some do.
+fn isNan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let t = id.x + id.y * groups.x * 64u;
@@ -22,7 +25,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     let v = x[base + r * p.inner];
     if (MAXIMUM) {
       // NaN wins, as IEEE's maximum has it.
-      total = select(total, v, v > total || v != v);
+      if (!isNan(total)) { total = select(total, v, v > total || isNan(v)); }
     } else {
       total += v;
     }

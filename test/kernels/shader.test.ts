@@ -1,0 +1,66 @@
+import { readdirSync } from 'node:fs';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ShaderError } from '../../src/errors.ts';
+import { type Device, openDevice } from '../../src/kernels/device.ts';
+import { compileModule, type Kernel, PipelineCache, shaderSource } from '../../src/kernels/kernel.ts';
+import { kernels } from '../../src/kernels/table.ts';
+import { packageRoot } from '../../src/paths.ts';
+import { describeGpu } from '../gpu.ts';
+
+describeGpu('shaders', () => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openDevice({ limits: 'default' });
+  });
+  afterAll(() => device.destroy());
+
+  it.each(Object.entries<Kernel>(kernels))('%s compiles', async (_, { files }) => {
+    await expect(compileModule(device, files)).resolves.toBeDefined();
+  });
+
+  it('every file of shaders/ is used, and by the names in the table', () => {
+    const used = new Set(Object.values<Kernel>(kernels).flatMap(({ files }) => files));
+    const found = readdirSync(`${packageRoot}/shaders`).map((name) => name.replace(/\.wgsl$/, ''));
+    // The ceilings are measured by two kernels of their own.
+    expect(found.filter((name) => !used.has(name)).sort()).toEqual(['ceiling_copy', 'ceiling_fma']);
+    for (const name of used)
+      expect(shaderSource(name).startsWith('//'), `${name}.wgsl opens with its maths`).toBe(true);
+  });
+
+  it.each([
+    ['alone', ['../test/kernels/broken']],
+    ['after another file', ['philox', '../test/kernels/broken']],
+  ])('a fault shows file, line and text: %s', async (_, files) => {
+    const kernel: Kernel = { files, entry: 'main', bindings: ['read', 'write'] };
+    const failure = new PipelineCache(device).get(kernel);
+    await expect(failure).rejects.toThrow(ShaderError);
+    await expect(failure).rejects.toThrow(
+      /test\/kernels\/broken\.wgsl:7: .*wrongName.*\| y\[id\.x\] = x\[id\.x\] \+ wrongName;/,
+    );
+    // The device is as good as before.
+    device.check();
+  });
+
+  it('a fault in the first of two files is placed in the first', async () => {
+    await expect(compileModule(device, ['../test/kernels/broken', 'philox'])).rejects.toThrow(/broken\.wgsl:7: /);
+  });
+
+  it('an entry point or a constant that is not there is a ShaderError', async () => {
+    const cache = new PipelineCache(device);
+    await expect(cache.get({ ...kernels.copy, entry: 'none' })).rejects.toThrow(ShaderError);
+    await expect(cache.get(kernels.copy, { NOSUCH: 1 })).rejects.toThrow(/copy:main:\{"NOSUCH":1\}/);
+    device.check();
+  });
+
+  it('equal kernels with equal constants are compiled once', async () => {
+    const cache = new PipelineCache(device);
+    const [a, b, c] = await Promise.all([
+      cache.get(kernels.unary, { FUNCTION: 1 }),
+      cache.get(kernels.unary, { FUNCTION: 1 }),
+      cache.get(kernels.unary, { FUNCTION: 2 }),
+    ]);
+    expect(a).toBe(b);
+    expect(c).not.toBe(a);
+    expect(cache.size).toBe(2);
+  });
+});
