@@ -14,6 +14,11 @@ interface CommandEntry {
 /** In the order in which a newcomer needs them. */
 export const commands: readonly CommandEntry[] = [
   {
+    name: 'demo',
+    about: 'train a small MatGAN in a few minutes and judge what it invents',
+    load: async () => (await import('./demo.ts')).demo,
+  },
+  {
     name: 'devices',
     about: 'show adapters, their limits and measured ceilings',
     load: async () => (await import('./devices.ts')).devices,

@@ -75,6 +75,8 @@ export interface RunOptions {
   measureEvery: number;
   /** Stop after this step as if interrupted. */
   pauseAt?: number;
+  /** Stop after so many seconds as if interrupted. */
+  maxSeconds?: number;
   /** Asks for the end after the step under way. */
   interrupted?: () => boolean;
   onLog?: (line: LogLine) => void;
@@ -213,8 +215,10 @@ async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunRe
 
   let step = first;
   let perStep = 0;
-  const interrupted = (): boolean => options.interrupted?.() ?? false;
-  while (step < last && !interrupted()) {
+  const interrupted = (): boolean =>
+    (options.interrupted?.() ?? false) || performance.now() - started > (options.maxSeconds ?? Infinity) * 1000;
+  let ended = step >= last;
+  while (!ended) {
     // Several steps in flight, none past the next line of the log or checkpoint.
     const next = (every: number): number => (Math.floor(step / every) + 1) * every;
     const stop = Math.min(
@@ -235,7 +239,8 @@ async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunRe
     perStep = perStep === 0 ? took : 0.7 * perStep + 0.3 * took;
     options.onProgress?.(step);
 
-    const ended = step === last || interrupted();
+    // Asked once: a run must not end between its last line and its last checkpoint.
+    ended = step === last || interrupted();
     if (step % options.logEvery === 0 || ended) {
       const line: LogLine = { step, seconds: seconds() };
       for (const name of names) line[name] = (await plan.read(trainer.outputs[name]))[0];
