@@ -1,5 +1,7 @@
-// conv2dInputGrad for image channels in fours: the sum and the tile of conv2dInputGrad.wgsl, with the filter's last two axes swapped
-// beforehand (filterSwap.wgsl, a copy of a few kB), so that a channel's neighbours are read as vec4: of the tile's 16 loads 8 become 2.
+// conv2dInputGrad for channels in fours and batches that fill a tile: the sum of conv2dInputGrad.wgsl. Each thread makes one image
+// position of 8 images by 8 channels in registers. Neighbouring threads share the position, so that all of them visit the same
+// filter taps. The filter comes with its last two axes swapped (filterSwap.wgsl, a copy of a few kB), so that a tile's
+// channels are read as two vec4. Operations, bytes: as conv2dInputGrad.wgsl.
 struct Params {
   batch: u32, height: u32, width: u32, channels: u32,
   outHeight: u32, outWidth: u32, outChannels: u32,
@@ -11,59 +13,38 @@ struct Params {
 @group(0) @binding(2) var<storage, read> f: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> x: array<vec4f>;
 
-const OUTSIDE = 0xffffffffu;
-
-/// Image number, row and column of position m of a phase, the latter two in strides.
-fn place(m: u32) -> vec3u {
-  let columns = (p.width + p.strideW - 1u) / p.strideW;
-  let rows = (p.height + p.strideH - 1u) / p.strideH;
-  let row = m / columns;
-  return vec3u(row / rows, row % rows, m % columns);
-}
-
-/// Index of the first output channel that position v meets through a tap `by` output rows and columns away.
-fn pixel(v: vec3u, by: vec2u) -> u32 {
-  // Wraps to a large number above the output: one comparison serves both edges.
-  let at = v.yz + by;
-  let inside = v.x < p.batch && at.x < p.outHeight && at.y < p.outWidth;
-  return select(OUTSIDE, ((v.x * p.outHeight + at.x) * p.outWidth + at.y) * p.outChannels, inside);
-}
-
-fn load(i: u32, o: u32) -> f32 {
-  return select(y[i + o], 0.0, i == OUTSIDE);
-}
-
-fn store(v: vec3u, phase: vec2u, c: u32, a: vec4f, b: vec4f) {
-  let at = v.yz * vec2u(p.strideH, p.strideW) + phase;
-  if (v.x >= p.batch || at.x >= p.height || at.y >= p.width) { return; }
+fn store(n: u32, place: u32, k: u32, a: vec4f, b: vec4f) {
+  if (n >= p.batch) { return; }
   let fours = p.channels / 4u;
-  let i = ((v.x * p.height + at.x) * p.width + at.y) * fours + c;
+  let i = (n * p.height * p.width + place) * fours + k;
   x[i] = a;
-  if (c + 1u < fours) { x[i + 1u] = b; }
+  if (k + 1u < fours) { x[i + 1u] = b; }
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let t = id.x + id.y * groups.x * 64u;
-  let columns = (p.width + p.strideW - 1u) / p.strideW;
-  let rows = (p.height + p.strideH - 1u) / p.strideH;
-  let eights = (p.batch * rows * columns + 7u) / 8u;
-  let m = (t % eights) * 8u;
-  let which = t / eights % (p.strideH * p.strideW);
-  let phase = vec2u(which / p.strideW, which % p.strideW);
   let fours = p.channels / 4u;
-  let c = t / eights / (p.strideH * p.strideW) * 2u;
-  if (c >= fours) { return; }
-  // The second four of an odd number repeats the first and is not stored.
-  let second = select(0u, 1u, c + 1u < fours);
-  let v0 = place(m + 0u);
-  let v1 = place(m + 1u);
-  let v2 = place(m + 2u);
-  let v3 = place(m + 3u);
-  let v4 = place(m + 4u);
-  let v5 = place(m + 5u);
-  let v6 = place(m + 6u);
-  let v7 = place(m + 7u);
+  let images = (p.batch + 7u) / 8u;
+  let across = (fours + 1u) / 2u;
+  let n = (t % images) * 8u;
+  let k = (t / images % across) * 2u;
+  let place = t / images / across;
+  if (place >= p.height * p.width) { return; }
+  let h = place / p.width + p.top;
+  let w = place % p.width + p.left;
+  // The second four of an odd number repeats the first and is not stored; so do images beyond the last one.
+  let second = select(0u, 1u, k + 1u < fours);
+  let size = p.outHeight * p.outWidth * p.outChannels;
+  let last = p.batch - 1u;
+  let r0 = min(n + 0u, last) * size;
+  let r1 = min(n + 1u, last) * size;
+  let r2 = min(n + 2u, last) * size;
+  let r3 = min(n + 3u, last) * size;
+  let r4 = min(n + 4u, last) * size;
+  let r5 = min(n + 5u, last) * size;
+  let r6 = min(n + 6u, last) * size;
+  let r7 = min(n + 7u, last) * size;
   var a0 = vec4f(); var b0 = vec4f();
   var a1 = vec4f(); var b1 = vec4f();
   var a2 = vec4f(); var b2 = vec4f();
@@ -72,41 +53,36 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   var a5 = vec4f(); var b5 = vec4f();
   var a6 = vec4f(); var b6 = vec4f();
   var a7 = vec4f(); var b7 = vec4f();
-  let origin = phase + vec2u(p.top, p.left);
-  for (var kh = origin.x % p.strideH; kh < p.kernelHeight; kh += p.strideH) {
-    for (var kw = origin.y % p.strideW; kw < p.kernelWidth; kw += p.strideW) {
-      // Exact, and negative where the tap reaches back.
-      let by = bitcast<vec2u>((vec2i(origin) - vec2i(vec2u(kh, kw))) / vec2i(vec2u(p.strideH, p.strideW)));
-      let i0 = pixel(v0, by);
-      let i1 = pixel(v1, by);
-      let i2 = pixel(v2, by);
-      let i3 = pixel(v3, by);
-      let i4 = pixel(v4, by);
-      let i5 = pixel(v5, by);
-      let i6 = pixel(v6, by);
-      let i7 = pixel(v7, by);
-      var g = (kh * p.kernelWidth + kw) * p.outChannels * fours + c;
-      for (var o = 0u; o < p.outChannels; o++) {
+  // Only every stride-th filter row and column meets an output.
+  for (var kh = h % p.strideH; kh < p.kernelHeight; kh += p.strideH) {
+    let oh = (h - kh) / p.strideH;
+    if (h < kh || oh >= p.outHeight) { continue; }
+    for (var kw = w % p.strideW; kw < p.kernelWidth; kw += p.strideW) {
+      let ow = (w - kw) / p.strideW;
+      if (w < kw || ow >= p.outWidth) { continue; }
+      let start = (oh * p.outWidth + ow) * p.outChannels;
+      var g = (kh * p.kernelWidth + kw) * p.outChannels * fours + k;
+      for (var i = start; i < start + p.outChannels; i++) {
         let u = f[g];
         let v = f[g + second];
-        var s = load(i0, o); a0 += s * u; b0 += s * v;
-        s = load(i1, o); a1 += s * u; b1 += s * v;
-        s = load(i2, o); a2 += s * u; b2 += s * v;
-        s = load(i3, o); a3 += s * u; b3 += s * v;
-        s = load(i4, o); a4 += s * u; b4 += s * v;
-        s = load(i5, o); a5 += s * u; b5 += s * v;
-        s = load(i6, o); a6 += s * u; b6 += s * v;
-        s = load(i7, o); a7 += s * u; b7 += s * v;
+        var s = y[r0 + i]; a0 += s * u; b0 += s * v;
+        s = y[r1 + i]; a1 += s * u; b1 += s * v;
+        s = y[r2 + i]; a2 += s * u; b2 += s * v;
+        s = y[r3 + i]; a3 += s * u; b3 += s * v;
+        s = y[r4 + i]; a4 += s * u; b4 += s * v;
+        s = y[r5 + i]; a5 += s * u; b5 += s * v;
+        s = y[r6 + i]; a6 += s * u; b6 += s * v;
+        s = y[r7 + i]; a7 += s * u; b7 += s * v;
         g += fours;
       }
     }
   }
-  store(v0, phase, c, a0, b0);
-  store(v1, phase, c, a1, b1);
-  store(v2, phase, c, a2, b2);
-  store(v3, phase, c, a3, b3);
-  store(v4, phase, c, a4, b4);
-  store(v5, phase, c, a5, b5);
-  store(v6, phase, c, a6, b6);
-  store(v7, phase, c, a7, b7);
+  store(n + 0u, place, k, a0, b0);
+  store(n + 1u, place, k, a1, b1);
+  store(n + 2u, place, k, a2, b2);
+  store(n + 3u, place, k, a3, b3);
+  store(n + 4u, place, k, a4, b4);
+  store(n + 5u, place, k, a5, b5);
+  store(n + 6u, place, k, a6, b6);
+  store(n + 7u, place, k, a7, b7);
 }

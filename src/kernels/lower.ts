@@ -252,15 +252,20 @@ function convCost(s: ConvSizes): { flops: number; bytes: number } {
   };
 }
 
+/** Whether tiles of 8 images leave little idle: at most a quarter of them. */
+const fillsTiles = (batch: number): boolean => batch / (8 * Math.ceil(batch / 8)) >= 0.75;
+
 export function conv2d(s: ConvSizes): Lowered {
-  const positions = s.batch * s.outHeight * s.outWidth;
+  const vec4 = s.outChannels % 4 === 0 && fillsTiles(s.batch);
+  const places = s.outHeight * s.outWidth;
+  const tiles = vec4 ? Math.ceil(s.batch / 8) * places : Math.ceil((s.batch * places) / 8);
   return {
     temps: [],
     calls: [
       {
-        kernel: s.outChannels % 4 === 0 ? kernels.conv2dVec4 : kernels.conv2d,
+        kernel: vec4 ? kernels.conv2dVec4 : kernels.conv2d,
         params: convParams(s),
-        workgroups: grid(Math.ceil(positions / 8) * Math.ceil(s.outChannels / 8)),
+        workgroups: grid(tiles * Math.ceil(s.outChannels / 8)),
         buffers: [input(0), input(1), 'out'],
         ...convCost(s),
       },
@@ -294,10 +299,11 @@ export function conv2dInputGrad(s: ConvSizes): Lowered {
       ],
     };
   }
-  // Positions of one phase (row and column modulo the strides), of the largest.
-  const phase = s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW);
-  const workgroups = grid(Math.ceil(phase / 8) * s.strideH * s.strideW * Math.ceil(s.channels / 8));
-  if (s.channels % 4 !== 0) {
+  const across = Math.ceil(s.channels / 8);
+  if (s.channels % 4 !== 0 || !fillsTiles(s.batch)) {
+    // Positions of one phase (row and column modulo the strides), of the largest.
+    const phase = s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW);
+    const workgroups = grid(Math.ceil(phase / 8) * s.strideH * s.strideW * across);
     const buffers: Operand[] = [input(0), input(1), 'out'];
     return {
       temps: [],
@@ -318,7 +324,7 @@ export function conv2dInputGrad(s: ConvSizes): Lowered {
       {
         kernel: kernels.conv2dInputGradVec4,
         params: convParams(s),
-        workgroups,
+        workgroups: grid(Math.ceil(s.batch / 8) * s.height * s.width * across),
         buffers: [input(0), swapped, 'out'],
         ...convCost(s),
       },

@@ -191,9 +191,9 @@ const convCases: {
   { x: [3, 6, 9, 2], f: [2, 4, 2, 3], y: [3, 3, 2, 3], strides: [2, 5], padding: [0, 1, 0, 1] },
   { x: [1, 9, 9, 3], f: [2, 2, 3, 4], y: [1, 3, 3, 4], strides: [4, 3], padding: [1, 0, 0, 0] },
   { x: [5, 4, 3, 8], f: [3, 1, 8, 12], y: [5, 2, 3, 12], strides: [1, 1], padding: [0, 0, 0, 0] },
-  // Two fours of channels on either side, and an odd number of fours.
-  { x: [2, 6, 5, 8], f: [3, 2, 8, 8], y: [2, 3, 5, 8], strides: [2, 1], padding: [1, 0, 1, 0] },
-  { x: [3, 7, 5, 12], f: [5, 5, 12, 20], y: [3, 4, 3, 20], strides: [2, 2], padding: [2, 2, 2, 2] },
+  // Tiles of images: two fours of channels and whole tiles, an odd number of fours and a tile not full.
+  { x: [8, 6, 5, 8], f: [3, 2, 8, 8], y: [8, 3, 5, 8], strides: [2, 1], padding: [1, 0, 1, 0] },
+  { x: [6, 7, 5, 12], f: [5, 5, 12, 20], y: [6, 4, 3, 20], strides: [2, 2], padding: [2, 2, 2, 2] },
   { x: [2, 5, 8, 65], f: [3, 3, 65, 17], y: [2, 3, 8, 17], strides: [2, 1], padding: [1, 1, 1, 1] },
 ];
 
