@@ -36,11 +36,18 @@ fn sums(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 
 @compute @workgroup_size(64)
 fn apply(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = id.x + id.y * groups.x * 64u;
-  if (i >= p.rows * p.channels) { return; }
-  let c = i % p.channels;
+  // One channel a thread, striding over the rows (see normalise.wgsl).
+  let t = id.x + id.y * groups.x * 64u;
+  let stride = (groups.x * groups.y * 64u / p.channels) * p.channels;
+  if (t >= stride) { return; }
+  let c = t % p.channels;
   let n = f32(p.rows);
+  let mean = stats[c];
   let d = sqrt(stats[p.channels + c] + p.eps);
-  let h = (x[i] - stats[c]) / d;
-  dx[i] = gamma[c] / d * (g[i] - totals[c] / n - h * (totals[p.channels + c] / n));
+  let scale = gamma[c] / d;
+  let shift = totals[c] / n;
+  let slope = totals[p.channels + c] / n;
+  for (var i = t; i < p.rows * p.channels; i += stride) {
+    dx[i] = scale * (g[i] - shift - (x[i] - mean) / d * slope);
+  }
 }

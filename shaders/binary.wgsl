@@ -29,17 +29,36 @@ fn apply(u: f32, v: f32) -> f32 {
   }
 }
 
+// Which operands repeat: 0 none, 1 b is one vector along the last axis, 2 a is, 3 anything else.
+override REPEAT: u32 = 3u;
+
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = id.x + id.y * groups.x * 64u;
-  if (i >= p.size) { return; }
-  let i3 = i % p.d3;
-  let q3 = i / p.d3;
-  let i2 = q3 % p.d2;
-  let q2 = q3 / p.d2;
-  let i1 = q2 % p.d1;
-  let i0 = q2 / p.d1;
-  y[i] = apply(
-    a[i0 * p.a0 + i1 * p.a1 + i2 * p.a2 + i3 * p.a3],
-    b[i0 * p.b0 + i1 * p.b1 + i2 * p.b2 + i3 * p.b3]);
+  let threads = groups.x * groups.y * 64u;
+  let t = id.x + id.y * groups.x * 64u;
+  if (REPEAT == 0u) {
+    for (var i = t; i < p.size; i += threads) { y[i] = apply(a[i], b[i]); }
+    return;
+  }
+  if (REPEAT != 3u) {
+    // One place in the vector a thread: an integer division costs more than the rest.
+    let column = t % p.d3;
+    let stride = (threads / p.d3) * p.d3;
+    if (t >= stride) { return; }
+    for (var i = t; i < p.size; i += stride) {
+      if (REPEAT == 1u) { y[i] = apply(a[i], b[column]); } else { y[i] = apply(a[column], b[i]); }
+    }
+    return;
+  }
+  for (var i = t; i < p.size; i += threads) {
+    let i3 = i % p.d3;
+    let q3 = i / p.d3;
+    let i2 = q3 % p.d2;
+    let q2 = q3 / p.d2;
+    let i1 = q2 % p.d1;
+    let i0 = q2 / p.d1;
+    y[i] = apply(
+      a[i0 * p.a0 + i1 * p.a1 + i2 * p.a2 + i3 * p.a3],
+      b[i0 * p.b0 + i1 * p.b1 + i2 * p.b2 + i3 * p.b3]);
+  }
 }

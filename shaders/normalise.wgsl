@@ -10,9 +10,15 @@ struct Params { size: u32, channels: u32, eps: f32 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = id.x + id.y * groups.x * 64u;
-  if (i >= p.size) { return; }
-  let c = i % p.channels;
-  // 1/sqrt rather than inverseSqrt: sqrt and division are held to tighter bounds.
-  y[i] = (x[i] - stats[c]) / sqrt(stats[p.channels + c] + p.eps) * gamma[c] + beta[c];
+  // One channel a thread, striding over the rows: an integer division and a root an element would cost more than the rest.
+  let t = id.x + id.y * groups.x * 64u;
+  let stride = (groups.x * groups.y * 64u / p.channels) * p.channels;
+  if (t >= stride) { return; }
+  let c = t % p.channels;
+  let mean = stats[c];
+  // sqrt and division rather than inverseSqrt: they are held to tighter bounds.
+  let deviation = sqrt(stats[p.channels + c] + p.eps);
+  let scale = gamma[c];
+  let shift = beta[c];
+  for (var i = t; i < p.size; i += stride) { y[i] = (x[i] - mean) / deviation * scale + shift; }
 }

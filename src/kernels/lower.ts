@@ -6,6 +6,12 @@ const input = (i: number): Operand => ({ input: i });
 const temp = (i: number): Operand => ({ temp: i });
 const f32 = (value: number) => ({ f32: value });
 
+/** Elements that one thread of an elementwise kernel takes, where there are threads enough. */
+const elementsPerThread = 8;
+/** Workgroups for elementwise kernels: `least` threads at the least, so that each place in a vector has one. */
+const striding = (size: number, least = 1): [number, number, number] =>
+  grid(Math.max(Math.ceil(size / elementsPerThread), Math.min(size, 4096), least));
+
 /** Numbers of unary.wgsl's functions. */
 export const unaryFunctions = {
   scale: 0,
@@ -30,7 +36,7 @@ export function unary(name: keyof typeof unaryFunctions, size: number, a = 0, b 
         kernel: kernels.unary,
         constants: { FUNCTION: unaryFunctions[name] },
         params: [size, f32(a), f32(b)],
-        workgroups: grid(size),
+        workgroups: striding(size),
         buffers: [input(0), 'out'],
         flops: size,
         bytes: 8 * size,
@@ -99,14 +105,17 @@ export function binary(
 ): Lowered {
   const { dims, strides } = collapse(out, [a, b])!;
   const size = dims[0] * dims[1] * dims[2] * dims[3];
+  const whole = [product(a) === size, product(b) === size];
+  const vector = (i: number): boolean => [a, b].map(product)[i] === dims[3] && strides[i][3] === 1;
+  const repeat = whole[0] && whole[1] ? 0 : whole[0] && vector(1) ? 1 : whole[1] && vector(0) ? 2 : 3;
   return {
     temps: [],
     calls: [
       {
         kernel: kernels.binary,
-        constants: { FUNCTION: binaryFunctions[name] },
+        constants: { FUNCTION: binaryFunctions[name], REPEAT: repeat },
         params: [size, f32(alpha), dims[1], dims[2], dims[3], ...strides[0], ...strides[1]],
-        workgroups: grid(size),
+        workgroups: striding(size, repeat === 1 || repeat === 2 ? dims[3] : 1),
         buffers: [input(0), input(1), 'out'],
         flops: size,
         bytes: 4 * (size + product(a) + product(b)),
@@ -393,7 +402,7 @@ export function normalise(size: number, channels: number, eps: number): Lowered 
       {
         kernel: kernels.normalise,
         params: [size, channels, f32(eps)],
-        workgroups: grid(size),
+        workgroups: striding(size, channels),
         buffers: [input(0), input(1), input(2), input(3), 'out'],
         flops: 4 * size,
         bytes: 8 * size,
@@ -429,7 +438,7 @@ export function batchNormApplyGrad(rows: number, channels: number, eps: number):
       {
         kernel: kernels.batchNormApplyGrad,
         params: [rows, channels, 1, f32(eps)],
-        workgroups: grid(rows * channels),
+        workgroups: striding(rows * channels, channels),
         buffers: [input(0), input(1), input(2), input(3), input(4), 'out'],
         flops: 8 * rows * channels,
         bytes: 12 * rows * channels,
@@ -565,7 +574,7 @@ export function optimiser(
       {
         kernel: kernels[name],
         params: [size, a.every, a.offset, ...floats],
-        workgroups: grid(size),
+        workgroups: striding(size),
         buffers: ['out', input(1), input(2)],
         flops: (name === 'adam' ? 12 : 7) * size,
         bytes: (name === 'adam' ? 28 : 20) * size,
