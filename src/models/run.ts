@@ -234,9 +234,16 @@ async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunRe
     for (; step < target; step++) plan.run();
     // Waiting keeps a core busy polling, which a software adapter needs for the work itself: sleep for most of it.
     if (executor.kind === 'gpu' && perStep > 0) await sleep(0.8 * perStep * steps * 1000);
+    const awake = performance.now();
     await executor.idle();
-    const took = (performance.now() - start) / 1000 / steps;
-    perStep = perStep === 0 ? took : 0.7 * perStep + 0.3 * took;
+    const end = performance.now();
+    const took = (end - start) / 1000 / steps;
+    // The first step compiles shaders, which says nothing of the others. A device that was done before the sleep was
+    // over took less than that: the sleep must not become its own measure.
+    if (step === first + 1) perStep = 0;
+    else if (perStep === 0) perStep = took;
+    else if (end - awake < 0.05 * (end - start)) perStep *= 0.7;
+    else perStep = 0.7 * perStep + 0.3 * took;
     options.onProgress?.(step);
 
     // Asked once: a run must not end between its last line and its last checkpoint.
