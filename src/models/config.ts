@@ -194,8 +194,8 @@ function readYaml(file: string): Record<string, unknown> {
   if (stat.size > 1_000_000) throw new ConfigError(`${file}: ${stat.size} bytes are too many for a configuration`);
   let value: unknown;
   try {
-    // Aliases can make a small file a huge tree.
-    value = parse(readFileSync(file, 'utf8'), { maxAliasCount: 20 });
+    // Aliases can make a small file a huge tree; warnings would be a second message beside ours.
+    value = parse(readFileSync(file, 'utf8'), { maxAliasCount: 20, logLevel: 'error' });
   } catch (cause) {
     throw new ConfigError(`${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
   }

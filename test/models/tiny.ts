@@ -1,0 +1,144 @@
+/** Narrow models and a few made-up rows: every kind of layer and update of the real ones, a few milliseconds a step. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+import { type Executor, GpuExecutor } from '../../src/autograd/executor.ts';
+import { fingerprintOf } from '../../src/chem/dataset.ts';
+import { type PackedFormulas, writePairs } from '../../src/chem/encoding.ts';
+import { openDevice } from '../../src/kernels/device.ts';
+import { readCheckpoint } from '../../src/models/checkpoint.ts';
+import { type AeConfig, checkConfig, type GanConfig } from '../../src/models/config.ts';
+import { checkpointName, type LogLine, logName, type RunOptions, type RunResult, train } from '../../src/models/run.ts';
+
+const folders: string[] = [];
+/** A new empty folder, removed after the file's tests. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'matgan-test-'));
+  folders.push(folder);
+  return folder;
+}
+afterAll(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+const adam = { name: 'adam', learningRate: 1e-3, beta1: 0.5, beta2: 0.9, eps: 1e-8 } as const;
+const common = {
+  seed: 5,
+  batch: 4,
+  steps: 100,
+  leaveOut: 0.1,
+  decay: 'none',
+  decoding: 'argmax',
+  batchNorm: { eps: 1e-5, decay: 0.9 },
+};
+const generator = {
+  kind: 'conv',
+  latent: 8,
+  head: [6, 4, 4],
+  layers: [
+    { filters: 4, kernel: [5, 5], strides: [2, 2], size: [11, 8] },
+    { filters: 3, kernel: [3, 3], strides: [2, 1], size: [22, 8] },
+    { filters: 2, kernel: [3, 3], strides: [2, 1], size: [43, 8] },
+    { filters: 1, kernel: [3, 3], strides: [2, 1], size: [85, 8] },
+  ],
+  norm: 'batch',
+  activation: 'relu',
+  output: 'sigmoid',
+  initial: 'he',
+};
+const critic = {
+  kind: 'conv',
+  layers: [
+    { filters: 2, kernel: [3, 3], strides: [2, 1] },
+    { filters: 4, kernel: [3, 3], strides: [2, 1] },
+    { filters: 4, kernel: [5, 5], strides: [4, 2] },
+  ],
+  norm: 'none',
+  activation: { leakyRelu: 0.2 },
+  initial: 'he',
+};
+
+/** WGAN-GP with two critic updates a step, batch norm in the generator, an average of its weights. */
+export const tinyGan = (own: object = {}): GanConfig =>
+  checkConfig(
+    {
+      model: 'gan',
+      ...common,
+      generator,
+      critic,
+      constraint: { name: 'gradientPenalty', lambda: 10 },
+      criticSteps: 2,
+      generatorOptimiser: adam,
+      criticOptimiser: adam,
+      averaging: 0.99,
+      ...own,
+    },
+    'tiny GAN',
+  ) as GanConfig;
+
+/** An autoencoder with batch norm on both sides. */
+export const tinyAe = (own: object = {}): AeConfig =>
+  checkConfig(
+    { model: 'ae', ...common, encoder: { ...critic, norm: 'batch' }, decoder: generator, optimiser: adam, ...own },
+    'tiny AE',
+  ) as AeConfig;
+
+/** Rows of two or three elements, all different. */
+export function tinyRows(rows: number, first = 0): PackedFormulas {
+  const packed = new Uint32Array(4 * rows);
+  for (let row = 0; row < rows; row++) {
+    const n = row + first;
+    const pairs = [
+      ((1 + (n % 20)) << 8) | (1 + (n % 8)),
+      ((21 + (n % 31)) << 8) | (1 + ((n >> 3) % 8)),
+      ((60 + (n % 23)) << 8) | (1 + (n % 3)),
+    ];
+    writePairs(packed, row, pairs, 2 + (n % 2));
+  }
+  return { packed, rows };
+}
+
+export function tinyData(rows = 30): RunOptions['data'] {
+  const training = tinyRows(rows);
+  return { train: training, leaveOut: tinyRows(5, 1000), fingerprint: fingerprintOf(training), source: null };
+}
+
+export const openGpu = async (): Promise<GpuExecutor> => new GpuExecutor(await openDevice());
+
+/** Trains on the made-up rows in `folder`, quietly. */
+export const trainTiny = (
+  executor: Executor,
+  options: Partial<RunOptions> & Pick<RunOptions, 'config'>,
+): Promise<RunResult> =>
+  train({
+    folder: temporaryFolder(),
+    executor,
+    adapter: 'test',
+    data: tinyData(),
+    logEvery: 10,
+    checkpointEvery: 25,
+    measureEvery: 20,
+    ...options,
+  });
+
+/** Lines of a run's log without their times. */
+export function logOf(folder: string): LogLine[] {
+  const file = join(folder, logName);
+  if (!existsSync(file)) return [];
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => ({ ...JSON.parse(line), seconds: 0 }));
+}
+
+/** A run's state, bit for bit: a name and the bytes of each tensor. */
+export function bitsOf(folder: string): Record<string, string> {
+  const { tensors } = readCheckpoint(join(folder, checkpointName));
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, { data }]) => [
+      name,
+      Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('hex'),
+    ]),
+  );
+}
