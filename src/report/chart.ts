@@ -1,0 +1,195 @@
+/** Charts as SVG inside a page: no DOM, no scripts. Colours are the page's variables, so they follow light and dark. */
+import { type Content, html, Markup } from './html.ts';
+
+const width = 520;
+const height = 270;
+const margin = { left: 56, right: 14, top: 10, bottom: 40 };
+const innerWidth = width - margin.left - margin.right;
+const innerHeight = height - margin.top - margin.bottom;
+/** Colours that the page has for series. */
+const colours = 5;
+
+const colour = (i: number): string => `var(--s${i % colours})`;
+const fixed = (v: number): string => v.toFixed(1);
+
+/** About `count` round numbers that span [low, high]. */
+export function ticks(low: number, high: number, count: number): number[] {
+  const raw = (high - low) / Math.max(1, count);
+  if (!(raw > 0) || !Number.isFinite(raw)) return [low];
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999)!;
+  const result: number[] = [];
+  for (let k = Math.ceil(low / step - 1e-9); k <= high / step + 1e-9; k++) result.push(k * step);
+  return result;
+}
+
+/** Short text of a number: 12k, 1.5M, 0.25. */
+export function short(v: number): string {
+  const size = Math.abs(v);
+  if (size >= 999_500) return `${Number((v / 1e6).toPrecision(3))}M`;
+  if (size >= 1000) return `${Number((v / 1e3).toPrecision(3))}k`;
+  if (size > 0 && size < 1e-3) return v.toExponential(0);
+  return String(Number(v.toPrecision(3)));
+}
+
+const legend = (names: readonly string[]): Content =>
+  names.length > 1 &&
+  html`<div class="legend">${names.map(
+    (name, i) => html`<span><i style="background:${colour(i)}"></i>${name}</span>`,
+  )}</div>`;
+
+function figure(caption: Content, names: readonly string[], label: string, inside: Content): Markup {
+  return html`<figure><figcaption>${caption}</figcaption>${legend(names)}
+<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}">${inside}</svg></figure>`;
+}
+
+/** Horizontal lines with their numbers. */
+const valueAxis = (marks: readonly number[], y: (v: number) => number, text: (v: number) => string): Content =>
+  marks.map(
+    (
+      v,
+    ) => html`<line class="grid" x1="${margin.left}" x2="${width - margin.right}" y1="${fixed(y(v))}" y2="${fixed(y(v))}"/>
+<text x="${margin.left - 8}" y="${fixed(y(v) + 4)}" text-anchor="end">${text(v)}</text>`,
+  );
+
+export interface Series {
+  name: string;
+  /** In order of x. */
+  points: readonly (readonly [x: number, y: number])[];
+}
+
+export interface LineChart {
+  title: Content;
+  xLabel: string;
+  series: readonly Series[];
+  /** Text of a value on the axis. */
+  format?: (v: number) => string;
+  /** Limits of the value axis, where they are given by the thing itself. */
+  range?: readonly [number, number];
+}
+
+/** Mean of neighbouring values, `reach` to each side. */
+function smooth(points: Series['points'], reach: number): [number, number][] {
+  return points.map(([x], i) => {
+    const near = points.slice(Math.max(0, i - reach), i + reach + 1);
+    return [x, near.reduce((total, [, y]) => total + y, 0) / near.length];
+  });
+}
+
+/** At most `most` points: the means of runs. */
+function thin(points: Series['points'], most: number): Series['points'] {
+  const run = Math.ceil(points.length / most);
+  if (run === 1) return points;
+  return Array.from({ length: Math.ceil(points.length / run) }, (_, i) => {
+    const part = points.slice(i * run, (i + 1) * run);
+    const mean = (k: 0 | 1): number => part.reduce((total, p) => total + p[k], 0) / part.length;
+    return [mean(0), mean(1)] as const;
+  });
+}
+
+/**
+ * Lines over a common axis. Values that are no numbers are left out; a rare spike (the first penalties of a GAN) leaves
+ * the picture at its edge instead of flattening the rest. Noisy series are drawn pale, with their running mean on top.
+ */
+export function lineChart({ title, xLabel, series, format = short, range }: LineChart): Markup {
+  const clean = series.map(({ name, points }) => ({
+    name,
+    points: thin(
+      points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y)),
+      600,
+    ),
+  }));
+  const all = clean.flatMap(({ points }) => points);
+  const names = series.map(({ name }) => name);
+  const label = `${names.join(', ')} over ${xLabel}`;
+  if (all.length === 0) {
+    const nothing = html`<text x="${width / 2}" y="${height / 2}" text-anchor="middle">no values</text>`;
+    return figure(title, names, label, nothing);
+  }
+  const values = all.map(([, y]) => y).sort((a, b) => a - b);
+  const at = (share: number): number => values[Math.round(share * (values.length - 1))];
+  // Six times the width of the middle 80 % leaves every steady curve whole, and a spike outside.
+  const reach = 6 * (at(0.9) - at(0.1));
+  const usual = [Math.max(at(0.01), at(0.5) - reach), Math.min(at(0.99), at(0.5) + reach)];
+  let [low, high] = range ?? (reach > 0 ? usual : [at(0), at(1)]);
+  const pad = range ? 0 : (high - low || Math.abs(high) || 1) * 0.08;
+  [low, high] = [low - pad, high + pad];
+  const xs = all.map(([x]) => x);
+  const [first, last] = [Math.min(...xs), Math.max(...xs)];
+  const x = (v: number): number => margin.left + ((v - first) / (last - first || 1)) * innerWidth;
+  const y = (v: number): number => margin.top + (1 - (v - low) / (high - low)) * innerHeight;
+  // Far outside the clip a coordinate only needs to be outside.
+  const place = (v: number): number => Math.min(3 * height, Math.max(-2 * height, y(v)));
+  const path = (points: Series['points']): string =>
+    points.map(([px, py], i) => `${i ? 'L' : 'M'}${fixed(x(px))} ${fixed(place(py))}`).join('');
+  return figure(
+    title,
+    names,
+    label,
+    html`${valueAxis(ticks(low, high, 6), y, format)}
+${ticks(first, last, 5).map((v) => html`<text x="${fixed(x(v))}" y="${height - 22}" text-anchor="middle">${short(v)}</text>`)}
+<text x="${margin.left + innerWidth / 2}" y="${height - 5}" text-anchor="middle">${xLabel}</text>
+<svg x="${margin.left}" y="${margin.top - 2}" width="${innerWidth}" height="${innerHeight + 4}" viewBox="${margin.left} ${margin.top - 2} ${innerWidth} ${innerHeight + 4}" fill="none" stroke-linejoin="round">${clean.map(
+      ({ points }, i) => {
+        if (points.length === 1) {
+          return html`<circle cx="${fixed(x(points[0][0]))}" cy="${fixed(y(points[0][1]))}" r="3" fill="${colour(i)}"/>`;
+        }
+        const noisy = points.length > 60;
+        return html`<path d="${path(points)}" stroke="${colour(i)}" stroke-width="${noisy ? 1 : 2}" opacity="${noisy ? 0.35 : 1}"/>${
+          noisy &&
+          html`<path d="${path(smooth(points, Math.ceil(points.length / 40)))}" stroke="${colour(i)}" stroke-width="2"/>`
+        }`;
+      },
+    )}</svg>`,
+  );
+}
+
+export interface BarChart {
+  title: Content;
+  xLabel: string;
+  /** Names of the bars of a group. */
+  series: readonly string[];
+  groups: readonly {
+    label: string;
+    /** A second, smaller line below the label. */
+    below?: string;
+    /** One value a series; null where there is none. */
+    values: readonly (number | null)[];
+    /** Pale: few samples stand behind it. */
+    faint?: boolean;
+  }[];
+  /** Text of a value: percentages unless said. */
+  format?: (v: number) => string;
+  /** Top of the axis; the greatest value unless said. */
+  top?: number;
+}
+
+/** Groups of bars from zero; the first series is labelled with its values. */
+export function barChart(chart: BarChart): Markup {
+  const { title, xLabel, series, groups, format = (v) => `${Math.round(100 * v)} %` } = chart;
+  const top = chart.top ?? (Math.max(0, ...groups.flatMap(({ values }) => values.map((v) => v ?? 0))) * 1.1 || 1);
+  const y = (v: number): number => margin.top + (1 - Math.min(v, top) / top) * innerHeight;
+  const step = innerWidth / Math.max(1, groups.length);
+  const bar = Math.min(26, (step * 0.8) / Math.max(1, series.length));
+  return figure(
+    title,
+    series,
+    `${series.join(', ')} by ${xLabel}`,
+    html`${valueAxis(ticks(0, top, 5), y, format)}
+${groups.map(({ label, below, values, faint }, g) => {
+  const centre = margin.left + (g + 0.5) * step;
+  const left = centre - (bar * series.length) / 2;
+  return html`<g${faint ? new Markup(' opacity="0.45"') : ''}>${values.map((v, i) =>
+    v === null
+      ? null
+      : html`<rect x="${fixed(left + i * bar + 0.5)}" y="${fixed(y(v))}" width="${fixed(bar - 1)}" height="${fixed(Math.max(0.5, y(0) - y(v)))}" rx="1.5" fill="${colour(i)}"><title>${`${series[i]}, ${label}: ${format(v)}`}</title></rect>`,
+  )}${
+    typeof values[0] === 'number' &&
+    html`<text class="strong" x="${fixed(left + bar / 2)}" y="${fixed(y(values[0]) - 4)}" text-anchor="middle" font-size="11">${format(values[0]).replace(' %', '')}</text>`
+  }<text class="strong" x="${fixed(centre)}" y="${height - 24}" text-anchor="middle">${label}</text>
+${below && html`<text x="${fixed(centre)}" y="${height - 11}" text-anchor="middle" font-size="10">${below}</text>`}</g>`;
+})}
+<line class="axis" x1="${margin.left}" x2="${width - margin.right}" y1="${fixed(y(0))}" y2="${fixed(y(0))}"/>
+<text x="${margin.left - 8}" y="${height - 24}" text-anchor="end" font-size="10">${xLabel}</text>`,
+  );
+}
