@@ -346,8 +346,11 @@ export function conv2dWeightGrad(s: ConvSizes): Lowered {
   const fours = s.channels % 4 === 0 && s.outChannels % 4 === 0;
   const tiles = fours ? s.kernelHeight * s.kernelWidth * Math.ceil(s.channels / 8) : Math.ceil(taps / 8);
   const threads = tiles * Math.ceil(s.outChannels / 8);
-  // Few taps leave few threads: share the positions out, whole rows of the output at a time.
-  const splits = Math.max(1, Math.min(s.batch * s.outHeight, Math.floor(4096 / threads)));
+  // Few taps leave few threads, and long sums lose digits: share the positions out, whole rows of the output at a time, as
+  // far as the shares fit the default binding limit.
+  const wanted = Math.max(Math.floor(4096 / threads), Math.ceil((s.batch * s.outHeight * s.outWidth) / 16_384));
+  const most = Math.min(s.batch * s.outHeight, Math.floor((1 << 25) / (taps * s.outChannels)));
+  const splits = Math.max(1, Math.min(wanted, most));
   const temps: number[] = [];
   const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * taps * s.outChannels) - 1);
   const calls: Call[] = [
