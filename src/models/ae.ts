@@ -7,7 +7,15 @@ import { newGraph } from '../autograd/ops/index.ts';
 import { seedKey } from '../autograd/philox.ts';
 import type { AeConfig } from './config.ts';
 import { criticNetwork, generatorNetwork, type NormMode, ParameterSet } from './layers.ts';
-import { networkState, type StateVariable, stateRows, type Trainer, trainingNorm, update } from './training.ts';
+import {
+  type Measurement,
+  networkState,
+  type StateVariable,
+  stateRows,
+  type Trainer,
+  trainingNorm,
+  update,
+} from './training.ts';
 
 const streams = { rows: 0, initial: 2 };
 
@@ -82,13 +90,9 @@ const measureBatch = 64;
 
 /**
  * Loss and exact decoding of packed rows by the autoencoder in an executor's variables, with running moments.
- * The returned function measures the weights as they are when it is called.
+ * It measures the weights as they are when it runs.
  */
-export async function aeMeasure(
-  config: AeConfig,
-  executor: Executor,
-  packed: Uint32Array,
-): Promise<() => Promise<{ lossLeaveOut: number; exactLeaveOut: number }>> {
+export async function aeMeasure(config: AeConfig, executor: Executor, packed: Uint32Array): Promise<Measurement> {
   const rows = packed.length / 4;
   const batch = Math.min(measureBatch, rows);
   const graph = newGraph();
@@ -103,7 +107,7 @@ export async function aeMeasure(
   const formulas = b.decode(y, config.decoding);
   executor.write(data, packed);
   const plan = await executor.plan({ outputs: [loss, formulas] });
-  return async () => {
+  const run = async (): Promise<{ lossLeaveOut: number; exactLeaveOut: number }> => {
     let total = 0;
     let exact = 0;
     let batches = 0;
@@ -124,4 +128,9 @@ export async function aeMeasure(
     }
     return { lossLeaveOut: total / batches, exactLeaveOut: exact / (batches * batch) };
   };
+  const destroy = (): void => {
+    plan.destroy();
+    executor.forget([data, chosen]);
+  };
+  return { run, destroy };
 }

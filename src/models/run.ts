@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Executor, PlanStats } from '../autograd/executor.ts';
+import type { Executor, Plan, PlanStats } from '../autograd/executor.ts';
 import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../chem/dataset.ts';
 import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
@@ -23,7 +23,7 @@ import { aeTrainer } from './ae.ts';
 import { type Checkpoint, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
 import type { Config } from './config.ts';
 import { ganTrainer } from './gan.ts';
-import { initialise, type Trainer } from './training.ts';
+import { initialise, type Measurement, type Trainer } from './training.ts';
 
 export const checkpointName = 'checkpoint.safetensors';
 export const logName = 'log.jsonl';
@@ -174,28 +174,41 @@ export async function train(options: RunOptions): Promise<RunResult> {
   const { folder, config, data } = options;
   const unlock = lock(folder);
   try {
-    return await trainLocked(options, makeTrainer(config, data.train.rows));
+    const trainer = makeTrainer(config, data.train.rows);
+    const plan = await options.executor.plan({ outputs: Object.values(trainer.outputs), updates: trainer.updates });
+    const measurement = await measurementOf(options, trainer);
+    try {
+      return await trainLocked(options, trainer, plan, measurement);
+    } finally {
+      measurement?.destroy();
+      plan.destroy();
+    }
   } finally {
     unlock();
   }
 }
 
-async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunResult> {
+/** At most 512 left-out rows, ready to be measured by models that have a measure. */
+async function measurementOf({ executor, data }: RunOptions, trainer: Trainer): Promise<Measurement | undefined> {
+  const { packed, rows } = data.leaveOut;
+  if (rows === 0) return undefined;
+  const first = Array.from({ length: Math.min(512, rows) }, (_, i) => i);
+  return trainer.measure?.(executor, takeRows(packed, first));
+}
+
+async function trainLocked(
+  options: RunOptions,
+  trainer: Trainer,
+  plan: Plan,
+  measurement: Measurement | undefined,
+): Promise<RunResult> {
   const { folder, executor, config, data, from } = options;
   const log = join(folder, logName);
   const checkpoint = join(folder, checkpointName);
   const names = Object.keys(trainer.outputs);
-  const plan = await executor.plan({ outputs: Object.values(trainer.outputs), updates: trainer.updates });
   if (from) restore(executor, trainer, from);
   else initialise(executor, trainer);
   executor.write(trainer.data, data.train.packed);
-  const leaveOut = data.leaveOut.rows
-    ? takeRows(
-        data.leaveOut.packed,
-        Array.from({ length: Math.min(512, data.leaveOut.rows) }, (_, i) => i),
-      )
-    : undefined;
-  const measure = leaveOut && trainer.measure ? await trainer.measure(executor, leaveOut) : undefined;
   writeFileSync(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   trimLog(log, from?.step ?? 0);
 
@@ -225,7 +238,7 @@ async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunRe
       last,
       next(options.logEvery),
       next(options.checkpointEvery),
-      measure ? next(options.measureEvery) : last,
+      measurement ? next(options.measureEvery) : last,
     );
     const many = perStep > 0 ? Math.max(1, Math.floor(queueSeconds / perStep)) : 1;
     const target = Math.min(stop, step + many);
@@ -251,7 +264,7 @@ async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunRe
     if (step % options.logEvery === 0 || ended) {
       const line: LogLine = { step, seconds: seconds() };
       for (const name of names) line[name] = (await plan.read(trainer.outputs[name]))[0];
-      if (measure && (step % options.measureEvery === 0 || ended)) Object.assign(line, await measure());
+      if (measurement && (step % options.measureEvery === 0 || ended)) Object.assign(line, await measurement.run());
       appendLine(log, line);
       options.onLog?.(line);
       const bad = names.find((name) => !Number.isFinite(line[name]));
@@ -260,8 +273,8 @@ async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunRe
           `training diverged: ${bad} is ${line[bad]} at step ${step}; ${checkpoint} holds the last good state. Try lower learning rates`,
         );
       }
-    } else if (measure && step % options.measureEvery === 0) {
-      const line: LogLine = { step, seconds: seconds(), ...(await measure()) };
+    } else if (measurement && step % options.measureEvery === 0) {
+      const line: LogLine = { step, seconds: seconds(), ...(await measurement.run()) };
       appendLine(log, line);
       options.onLog?.(line);
     }
@@ -269,14 +282,12 @@ async function trainLocked(options: RunOptions, trainer: Trainer): Promise<RunRe
   }
   // Nothing was left to do: the folder is complete all the same.
   if (step === first && !from) await save(step);
-  const { stats } = plan;
-  plan.destroy();
   const spent = (performance.now() - started) / 1000;
   return {
     step,
     seconds: seconds(),
     finished: step >= config.steps,
-    stats,
+    stats: plan.stats,
     counts: trainer.counts,
     rate: (step - first) / Math.max(spent, 1e-9),
   };

@@ -28,7 +28,13 @@ export interface Trainer {
   /** Trainable numbers of each network. */
   readonly counts: Readonly<Record<string, number>>;
   /** Figures beside the losses, from a plan of their own: loss and exact decoding of rows left out. */
-  measure?: (executor: Executor, leaveOut: Uint32Array) => Promise<() => Promise<Record<string, number>>>;
+  measure?: (executor: Executor, leaveOut: Uint32Array) => Promise<Measurement>;
+}
+
+/** Figures of the weights as they are when it runs. */
+export interface Measurement {
+  run(): Promise<Record<string, number>>;
+  destroy(): void;
 }
 
 /** Rows of an optimiser's state: the weights first. */
