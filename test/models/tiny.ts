@@ -9,7 +9,16 @@ import { type PackedFormulas, writePairs } from '../../src/chem/encoding.ts';
 import { openDevice } from '../../src/kernels/device.ts';
 import { readCheckpoint } from '../../src/models/checkpoint.ts';
 import { type AeConfig, checkConfig, type GanConfig } from '../../src/models/config.ts';
-import { checkpointName, type LogLine, logName, type RunOptions, type RunResult, train } from '../../src/models/run.ts';
+import {
+  checkpointName,
+  type LogLine,
+  logName,
+  makeTrainer,
+  type RunOptions,
+  type RunResult,
+  train,
+} from '../../src/models/run.ts';
+import type { Trainer } from '../../src/models/training.ts';
 
 const folders: string[] = [];
 /** A new empty folder, removed after the file's tests. */
@@ -106,21 +115,32 @@ export function tinyData(rows = 30): RunOptions['data'] {
 
 export const openGpu = async (): Promise<GpuExecutor> => new GpuExecutor(await openDevice());
 
-/** Trains on the made-up rows in `folder`, quietly. */
-export const trainTiny = (
+/** Trains on the made-up rows in `folder`, quietly, and frees the variables: another model may have other sizes. */
+export async function trainTiny(
   executor: Executor,
   options: Partial<RunOptions> & Pick<RunOptions, 'config'>,
-): Promise<RunResult> =>
-  train({
-    folder: temporaryFolder(),
-    executor,
-    adapter: 'test',
-    data: tinyData(),
-    logEvery: 10,
-    checkpointEvery: 25,
-    measureEvery: 20,
-    ...options,
-  });
+): Promise<RunResult> {
+  const data = tinyData();
+  try {
+    return await train({
+      folder: temporaryFolder(),
+      executor,
+      adapter: 'test',
+      data,
+      logEvery: 10,
+      checkpointEvery: 25,
+      measureEvery: 20,
+      ...options,
+    });
+  } finally {
+    forget(executor, makeTrainer(options.config, data.train.rows));
+  }
+}
+
+/** Frees a model's variables. */
+export function forget(executor: Executor, { state, step, data }: Trainer): void {
+  executor.forget([...state.map(({ node }) => node), step, data]);
+}
 
 /** Lines of a run's log without their times. */
 export function logOf(folder: string): LogLine[] {
