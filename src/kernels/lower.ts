@@ -202,10 +202,15 @@ export function dense(rows: number, columns: number, depth: number, transposeX: 
   const splits = Math.max(1, Math.min(Math.floor(depth / 64), Math.floor(fewThreads / threads)));
   const temps: number[] = [];
   const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * rows * columns) - 1);
+  const vec4 = !transposeW && columns % 4 === 0 && (!transposeX || rows % 4 === 0);
   const calls: Call[] = [
     {
-      kernel: kernels.dense,
-      constants: { TRANSPOSE_X: transposeX ? 1 : 0, TRANSPOSE_W: transposeW ? 1 : 0 },
+      ...(vec4
+        ? { kernel: transposeX ? kernels.denseVec4Transposed : kernels.denseVec4 }
+        : {
+            kernel: kernels.dense,
+            constants: { TRANSPOSE_X: transposeX ? 1 : 0, TRANSPOSE_W: transposeW ? 1 : 0 },
+          }),
       params: [rows, columns, depth, splits],
       workgroups: grid(splits * threads),
       buffers: [input(0), input(1), target],

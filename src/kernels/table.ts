@@ -8,6 +8,8 @@ export const kernels = {
   copy: { files: ['copy'], entry: 'main', bindings: ['read', 'write'] },
   reduce: { files: ['reduce'], entry: 'main', bindings: ['read', 'write'] },
   dense: { files: ['dense'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  denseVec4: { files: ['denseVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  denseVec4Transposed: { files: ['denseVec4'], entry: 'transposed', bindings: ['read', 'read', 'write'] },
   conv2d: { files: ['conv2d'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dVec4: { files: ['conv2dVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dInputGrad: { files: ['conv2dInputGrad'], entry: 'main', bindings: ['read', 'read', 'write'] },

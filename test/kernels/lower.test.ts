@@ -18,7 +18,7 @@ function reached(name: keyof typeof ops): Set<string> {
 describe('kernel variants', () => {
   // A variant that no sample reaches is a variant that nobody checks.
   it.each([
-    ['dense', ['dense', 'reduce']],
+    ['dense', ['dense', 'denseVec4', 'reduce']],
     ['conv2d', ['conv2d', 'conv2dVec4']],
     ['conv2dInputGrad', ['conv2dInputGrad', 'conv2dInputGradVec4', 'filterSwap', 'dense', 'conv2dInputGradGather']],
     ['conv2dWeightGrad', ['conv2dWeightGrad', 'conv2dWeightGradVec4', 'reduce']],

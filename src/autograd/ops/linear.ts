@@ -61,6 +61,7 @@ const denseOp: Op = {
     [64, 7, 9],
     [17, 257, 5],
     [33, 16, 24],
+    [12, 130, 20],
   ].flatMap(([rows, depth, columns]) =>
     [false, true].flatMap((transposeX) =>
       [false, true].map(
