@@ -1,14 +1,16 @@
 import { rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Executor } from '../autograd/executor.ts';
 import { openExecutor } from '../autograd/open.ts';
 import { uniqueRows, writeFormulas } from '../chem/dataset.ts';
 import { type EvaluationResult, evaluateFormulas } from '../chem/metrics.ts';
+import { writeWhole } from '../chem/tables.ts';
 import { loadConfig } from '../models/config.ts';
-import { findCheckpoint, loadTrainingData, makeRunFolder, train } from '../models/run.ts';
+import { findCheckpoint, loadTrainingData, logName, makeRunFolder, train } from '../models/run.ts';
 import { sample } from '../models/sampler.ts';
-import { writeRunReport } from '../report/run.ts';
+import { evaluationPage, pickExamples, readLog } from '../report/evaluation.ts';
 import { consoleTable, percent } from '../report/table.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
 import { trainingProgress } from './train.ts';
@@ -48,14 +50,27 @@ async function run(options: DemoOptions): Promise<void> {
     const folder = join(options.out, 'gan');
     const checkpoint = findCheckpoint(folder);
     const count = executor.kind === 'gpu' ? options.count : Math.min(options.count, 256);
-    const generated = await sample(executor, checkpoint, { count, seed: options.seed, reduce: true, batch: Math.min(count, 512) });
+    const generated = await sample(executor, checkpoint, {
+      count,
+      seed: options.seed,
+      reduce: true,
+      batch: Math.min(count, 512),
+    });
     await writeFormulas(join(options.out, 'generated.csv'), uniqueRows(generated));
     const data = await loadTrainingData(null, checkpoint.config);
     const result = evaluateFormulas({ generated, training: data.train, leaveOut: data.leaveOut, seed: options.seed });
-    if (options.json) process.stdout.write(`${JSON.stringify({ requested: count, decoded: generated.rows, ...result })}\n`);
+    if (options.json)
+      process.stdout.write(`${JSON.stringify({ requested: count, decoded: generated.rows, ...result })}\n`);
     else process.stdout.write(`${summary(result, count)}\n`);
     const page = join(options.out, 'report.html');
-    await writeRunReport(page, { title: 'MatGAN demo', result, generated, runs: { gan: folder, ae: join(options.out, 'ae') } });
+    const html = evaluationPage({
+      title: 'MatGAN demo',
+      lead: `A narrow MatGAN, trained for ${checkpoint.step} steps (${checkpoint.seconds.toFixed(0)} s) on ${data.train.rows} formulas of the default set; ${adapter}.`,
+      result,
+      examples: pickExamples({ generated, training: data.train, leaveOut: data.leaveOut }, options.seed),
+      losses: { MatGAN: readLog(join(folder, logName)), Autoencoder: readLog(join(options.out, 'ae', logName)) },
+    });
+    await writeWhole(page, (temporary) => writeFile(temporary, html));
     note(`${page} has the loss curves and examples; ${((performance.now() - started) / 1000).toFixed(0)} s in all`);
   } finally {
     executor.destroy();
@@ -72,7 +87,8 @@ async function trainPart(
 ): Promise<void> {
   const folder = join(options.out, kind);
   // The demo's own folders, named here: nothing else in --out is touched.
-  for (const file of ['config.json', 'log.jsonl', 'checkpoint.safetensors', 'lock']) rmSync(join(folder, file), { force: true });
+  for (const file of ['config.json', 'log.jsonl', 'checkpoint.safetensors', 'lock'])
+    rmSync(join(folder, file), { force: true });
   makeRunFolder(folder);
   const config = loadConfig(kind, { preset, overrides: { seed: options.seed } });
   const data = await loadTrainingData(null, config);
@@ -95,8 +111,11 @@ async function trainPart(
       onProgress: progress.step,
     });
     progress.stop();
-    note(`${result.step} steps in ${result.seconds.toFixed(0)} s, ${(result.rate * config.batch).toFixed(0)} samples/s`);
-    if (!result.finished) note(`this machine is slow: stopped at ${result.step} of ${config.steps} steps to keep to time`);
+    note(
+      `${result.step} steps in ${result.seconds.toFixed(0)} s, ${(result.rate * config.batch).toFixed(0)} samples/s`,
+    );
+    if (!result.finished)
+      note(`this machine is slow: stopped at ${result.step} of ${config.steps} steps to keep to time`);
   } finally {
     progress.stop();
   }
