@@ -39,6 +39,8 @@ export async function sample(
   const batch = options.batch ?? 128;
   const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed);
   if (graphs.calibrate) {
+    // An executor may have sampled before: the moments must not follow from how often.
+    executor.write(graphs.counter, new Uint32Array(2));
     for (const [update, times] of [
       [graphs.calibrate.first, 1],
       [graphs.calibrate.further, calibrationBatches],
