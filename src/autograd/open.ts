@@ -3,8 +3,7 @@ import { openDevice } from '../kernels/device.ts';
 import { type Executor, GpuExecutor, ReferenceExecutor } from './executor.ts';
 
 /** What `--device` takes: a GPU if there is one, a GPU or an error, the f64 reference. */
-export const deviceChoices = ['auto', 'gpu', 'reference'] as const;
-export type DeviceChoice = (typeof deviceChoices)[number];
+export type DeviceChoice = 'auto' | 'gpu' | 'reference';
 
 /**
  * Opens the executor that `--device` asks for. `note` says what runs, for people; where `auto` found no GPU it says so

@@ -1,13 +1,13 @@
 import { SingleBar } from 'cli-progress';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import pc from 'picocolors';
 import { type CheckRow, checkOp } from '../autograd/gradcheck.ts';
-import { type DeviceChoice, deviceChoices, openExecutor } from '../autograd/open.ts';
+import { type DeviceChoice, openExecutor } from '../autograd/open.ts';
 import { ops } from '../autograd/ops/index.ts';
 import { ConfigError } from '../errors.ts';
 import { nearest } from '../models/config.ts';
 import { consoleTable } from '../report/table.ts';
-import { integer, note, standardOptions } from './common.ts';
+import { deviceOption, integer, note, standardOptions } from './common.ts';
 
 interface Options {
   op?: string[];
@@ -87,7 +87,7 @@ export function gradcheck(): Command {
     .option('--op <names...>', 'ops to check (all where left out)')
     .option('--all', 'check every op')
     .option('--order <n>', 'highest order: 0 values, 1 gradients, 2 gradients of gradients', integer(0, 2), 2)
-    .addOption(new Option('--device <choice>', 'what to check').choices(deviceChoices).default('auto'))
+    .addOption(deviceOption())
     .option('--seed <n>', 'of the sample values and the cotangents', integer(0), 1)
     .addHelpText(
       'after',
