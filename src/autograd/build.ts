@@ -199,8 +199,8 @@ export const diceLoss = (a: Node, b: Node): Node => apply('diceLoss', [a, b]);
 export const wassersteinCritic = (real: Node, fake: Node): Node => apply('wassersteinCritic', [real, fake]);
 /** −E[f(fake)], minimised by the generator. */
 export const wassersteinGenerator = (fake: Node): Node => apply('wassersteinGenerator', [fake]);
-/** E[(√(1e-8 + Σg²) − 1)²] over the rows of g, the critic's gradient at the interpolates. */
-export const gradientPenalty = (g: Node): Node => apply('gradientPenalty', [g]);
+/** E[(√(1e-8 + Σg²) − 1)²] over the rows of g, the critic's gradient at the interpolates, in one or more parts. */
+export const gradientPenalty = (...g: Node[]): Node => apply('gradientPenalty', g);
 /** Softmax over the last axis beside an implicit "absent" logit of 0: the parts sum to less than 1. */
 export const absentSoftmax = (x: Node): Node => apply('absentSoftmax', [x]);
 

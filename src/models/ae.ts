@@ -4,7 +4,8 @@ import type { Executor } from '../autograd/executor.ts';
 import { grad } from '../autograd/grad.ts';
 import type { Node } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
-import { seedKey } from '../autograd/philox.ts';
+import { Stream, seedKey } from '../autograd/philox.ts';
+import { ConfigError } from '../errors.ts';
 import type { AeConfig } from './config.ts';
 import { criticNetwork, generatorNetwork, type NormMode, ParameterSet } from './layers.ts';
 import {
@@ -17,7 +18,7 @@ import {
   update,
 } from './training.ts';
 
-const streams = { rows: 0, initial: 2 };
+const streams = { rows: 0, initial: 2, mirror: 3 };
 
 interface Autoencoder {
   parameters: ParameterSet;
@@ -66,6 +67,7 @@ export function aeTrainer(config: AeConfig, rows: number): Trainer {
     [state.node, next],
     [step, b.increment(step)],
   ];
+  if (config.mirror) mirrored(config, state);
   const saved: StateVariable[] = [state];
   const moments = norm.packed();
   if (moments) {
@@ -82,6 +84,38 @@ export function aeTrainer(config: AeConfig, rows: number): Trainer {
     data,
     counts: ae.counts,
     measure: (executor, leaveOut) => aeMeasure(config, executor, leaveOut),
+  };
+}
+
+/**
+ * Lets the decoder start as the encoder's transpose: both then keep the matrix of a formula nearly apart from others, and
+ * training begins from a rough identity instead of noise.
+ * @throws ConfigError where the networks are not mirror images of dense layers
+ */
+function mirrored(config: AeConfig, state: StateVariable): void {
+  const { encoder, decoder } = config;
+  const weights = state.parameters!.list.filter(({ name }) => name.endsWith('.weights'));
+  const down = weights.filter(({ name }) => name.startsWith('encoder.'));
+  const up = weights.filter(({ name }) => name.startsWith('decoder.')).reverse();
+  const fits = down.every(({ shape: [n, m] }, i) => up[i]?.shape[0] === m && up[i].shape[1] === n);
+  if (encoder.kind !== 'dense' || decoder.kind !== 'dense' || down.length !== up.length || !fits) {
+    throw new ConfigError('mirror: it takes a dense encoder and a dense decoder whose widths are the same backwards');
+  }
+  const { initial } = state;
+  state.initial = (rows) => {
+    const data = initial(rows) as Float32Array;
+    const random = new Stream(config.seed, streams.mirror);
+    down.forEach(({ shape: [n, m], offset }, layer) => {
+      const gain = layer === 0 ? config.mirror!.gain : 1;
+      for (let i = 0; i < n; i++) {
+        for (let j = 0; j < m; j++) {
+          const w = random.normal() / Math.sqrt(m);
+          data[offset + i * m + j] = w;
+          data[up[layer].offset + j * n + i] = gain * w;
+        }
+      }
+    });
+    return data;
   };
 }
 

@@ -8,6 +8,11 @@ const whole = (least: number, most = 1_000_000_000) => z.number().int().min(leas
 const pair = z.tuple([whole(1, 64), whole(1, 64)]);
 
 const norm = z.enum(['batch', 'none']);
+/**
+ * `sigmoid`: each cell by itself; `softmax`: the eight counts and "absent" of an element exclude one another, at a
+ * temperature that its logits are divided by (1 unless said).
+ */
+const output = z.union([z.enum(['sigmoid', 'softmax']), z.strictObject({ softmax: z.number().positive().max(100) })]);
 const activation = z.union([z.literal('relu'), z.strictObject({ leakyRelu: z.number().min(0).max(1) })]);
 /** `he`: normal with variance 2/fan-in (He et al. 2015); `normal`: N(0, 1), as the released weights started. */
 const initial = z.enum(['he', 'normal']);
@@ -33,8 +38,7 @@ const convGenerator = z.strictObject({
     .max(64),
   norm,
   activation,
-  /** `sigmoid`: each cell by itself; `softmax`: the eight counts and "absent" of an element exclude one another. */
-  output: z.enum(['sigmoid', 'softmax']),
+  output,
   initial,
 });
 const denseGenerator = z.strictObject({
@@ -44,7 +48,9 @@ const denseGenerator = z.strictObject({
   hidden: z.array(whole(1, 16_384)).max(32),
   norm,
   activation,
-  output: z.enum(['sigmoid', 'softmax']),
+  output,
+  /** Start of the last bias: a number (0 unless said), or logits of the cells' frequencies in training. */
+  outputBias: z.union([z.literal('frequencies'), z.number().min(-20).max(20)]).optional(),
   initial,
 });
 const generator = z.discriminatedUnion('kind', [convGenerator, denseGenerator]);
@@ -60,6 +66,8 @@ const convCritic = z.strictObject({
 const denseCritic = z.strictObject({
   kind: z.literal('dense'),
   hidden: z.array(whole(1, 16_384)).max(32),
+  /** Weight of one more input, the number of elements (the sum of all cells); none unless said. */
+  sizeInput: z.number().positive().max(100).optional(),
   norm,
   activation,
   initial,
@@ -94,9 +102,13 @@ const ganSchema = z.strictObject({
   ...common,
   generator,
   critic,
-  /** What keeps the critic Lipschitz: WGAN-GP with λ, or weights clipped to ±clip. */
+  /** What keeps the critic Lipschitz: WGAN-GP with λ (on the first `rows` of a batch, all unless said), or clipping. */
   constraint: z.discriminatedUnion('name', [
-    z.strictObject({ name: z.literal('gradientPenalty'), lambda: z.number().positive().max(1e6) }),
+    z.strictObject({
+      name: z.literal('gradientPenalty'),
+      lambda: z.number().positive().max(1e6),
+      rows: whole(1, 65_536).optional(),
+    }),
     z.strictObject({ name: z.literal('clipping'), clip: z.number().positive().max(1e3) }),
   ]),
   /** Critic updates before each of the generator. */
@@ -111,6 +123,11 @@ const aeSchema = z.strictObject({
   ...common,
   encoder: critic,
   decoder: generator,
+  /**
+   * Dense networks only: the decoder starts as the encoder's transpose, its last layer times `gain`; the encoder then
+   * has variance 1/fan-out.
+   */
+  mirror: z.strictObject({ gain: z.number().positive().max(100) }).optional(),
   optimiser,
 });
 

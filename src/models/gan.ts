@@ -3,13 +3,30 @@ import * as b from '../autograd/build.ts';
 import { grad } from '../autograd/grad.ts';
 import type { Graph, Node } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
+import { countCount, elementCount } from '../autograd/ops/random.ts';
 import { seedKey } from '../autograd/philox.ts';
+import type { PackedFormulas } from '../chem/encoding.ts';
 import type { GanConfig } from './config.ts';
 import { criticNetwork, generatorNetwork, type Network } from './layers.ts';
 import { networkState, type StateVariable, type Trainer, trainingNorm, update } from './training.ts';
 
 /** Numbers that keep the random draws of a step apart. */
 const streams = { rows: 0, generator: 1, initialGenerator: 2, initialCritic: 3, firstCritic: 16 };
+
+/** Logits of each cell against "absent", from packed rows; a frequency of nothing counts as 1e-5. */
+function frequencyLogits({ packed, rows }: PackedFormulas): Float64Array {
+  const counts = new Float64Array(elementCount * countCount);
+  const absent = new Float64Array(elementCount).fill(rows);
+  for (let w = 0; w < rows * 4; w++) {
+    for (const pair of [packed[w] & 0xffff, packed[w] >>> 16]) {
+      if (pair === 0) continue;
+      counts[((pair >>> 8) - 1) * countCount + (pair & 0xff) - 1]++;
+      absent[(pair >>> 8) - 1]--;
+    }
+  }
+  const log = (n: number): number => Math.log(Math.max(n / rows, 1e-5));
+  return counts.map((n, i) => log(n) - log(absent[Math.floor(i / countCount)]));
+}
 
 /**
  * One training step: `criticSteps` updates of the critic, each on fresh rows and fresh noise, then one of the generator.
@@ -32,6 +49,7 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
       config[`${name}Optimiser`],
       config.seed,
       name === 'generator' ? streams.initialGenerator : streams.initialCritic,
+      frequencyLogits,
     );
   const generatorState = stateOf('generator', generator);
   const criticState = stateOf('critic', critic);
@@ -44,8 +62,8 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
   };
   // Batch norm in the critic takes real, fake and interpolated rows apart, as the released graph does; without it, real
   // and fake go through as one batch.
-  const judge = (x: Node, weights: readonly Node[]): Node =>
-    critic.apply(x, { weights, norm: trainingNorm(critic.parameters).mode, eps });
+  const judge = (x: Node, weights: readonly Node[], extras?: readonly Node[]): Node =>
+    critic.apply(x, { weights, norm: trainingNorm(critic.parameters).mode, eps, extras });
   const apart = critic.parameters.norms.length > 0;
 
   let state = criticState.node;
@@ -67,10 +85,17 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
     lossCritic = b.wassersteinCritic(onReal, onFake);
     let total = lossCritic;
     if (constraint.name === 'gradientPenalty') {
-      const share = b.randomUniform(step, [batch, 1, 1, 1], { key, stream: stream + 1 });
-      const between = b.add(real, b.mul(share, b.sub(fake, real)));
-      const [slopes] = grad(b.sum(judge(between, weights)), [between]);
-      penalty = b.gradientPenalty(slopes);
+      const n = constraint.rows ?? batch;
+      const share = b.randomUniform(step, [n, 1], { key, stream: stream + 1 });
+      // Cells and further inputs (the number of elements) are interpolated alike and are inputs in their own right.
+      const inputs = (x: Node): Node[] => [x, ...critic.extras(x)];
+      const [from, to] = [inputs(b.rows(real, 0, n)), inputs(b.rows(fake, 0, n))];
+      const between = from.map((x, i) => {
+        const part = b.reshape(share, [n, ...x.shape.slice(1).map(() => 1)]);
+        return b.add(x, b.mul(part, b.sub(to[i], x)));
+      });
+      const [x, ...extras] = between;
+      penalty = b.gradientPenalty(...grad(b.sum(judge(x, weights, extras)), between));
       total = b.add(total, b.scale(penalty, constraint.lambda));
     }
     const gradient = critic.parameters.pack(grad(total, weights));
@@ -112,7 +137,7 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
       node: average,
       rows: ['average'],
       parameters: generator.parameters,
-      initial: () => (generatorState.initial() as Float32Array).slice(0, size),
+      initial: (rows) => (generatorState.initial(rows) as Float32Array).slice(0, size),
     });
     updates.push([average, b.ema(average, b.view(newGenerator, 0, [1, size]), config.averaging)]);
   }

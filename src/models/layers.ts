@@ -14,9 +14,11 @@ export interface Parameter {
   shape: Shape;
   /** Place in the flat vector, elements; a multiple of the device's alignment. */
   offset: number;
-  /** Standard deviation of the initial weights, or the constant that they start from. */
-  initial: { deviation: number } | { constant: number };
+  initial: Initial;
 }
+
+/** Standard deviation of the initial weights, the constant that they start from, or logits of training's frequencies. */
+type Initial = { deviation: number } | { constant: number } | 'frequencies';
 
 /** The parameters of one network, side by side in a flat vector, so that an optimiser is one dispatch. */
 export class ParameterSet {
@@ -27,7 +29,7 @@ export class ParameterSet {
   readonly norms: { channels: number; offset: number }[] = [];
   runningSize = 0;
 
-  add(name: string, shape: Shape, initial: Parameter['initial']): number {
+  add(name: string, shape: Shape, initial: Initial): number {
     this.list.push({ name, shape, offset: this.size, initial });
     this.size += Math.ceil(sizeOf(shape) / alignment) * alignment;
     return this.list.length - 1;
@@ -44,13 +46,14 @@ export class ParameterSet {
     return this.list.reduce((total, { shape }) => total + sizeOf(shape), 0);
   }
 
-  /** Initial weights, the same for the same stream. */
-  initialise(random: Stream): Float32Array {
+  /** Initial weights, the same for the same stream; `logits` for the parameter that starts from frequencies. */
+  initialise(random: Stream, logits?: ArrayLike<number>): Float32Array {
     const data = new Float32Array(this.size);
     for (const { shape, offset, initial } of this.list) {
       const end = offset + sizeOf(shape);
       for (let i = offset; i < end; i++) {
-        data[i] = 'constant' in initial ? initial.constant : random.normal() * initial.deviation;
+        if (initial === 'frequencies') data[i] = logits?.[i - offset] ?? 0;
+        else data[i] = 'constant' in initial ? initial.constant : random.normal() * initial.deviation;
       }
     }
     return data;
@@ -82,6 +85,8 @@ export class ParameterSet {
 export type NormMode = { train: true; seen: (Node | undefined)[] } | { train: false; running: Node };
 
 export interface Pass {
+  /** Values for the network's further inputs; worked out from x where they are not given. */
+  extras?: readonly Node[];
   weights: readonly Node[];
   norm: NormMode;
   eps: number;
@@ -90,6 +95,8 @@ export interface Pass {
 /** One network: its parameters, and the function that it computes. */
 export interface Network {
   parameters: ParameterSet;
+  /** Further inputs worked out from the cells x; a gradient penalty counts them as inputs of their own. */
+  extras(x: Node): Node[];
   apply(x: Node, pass: Pass): Node;
 }
 
@@ -117,9 +124,10 @@ class Builder {
     return { deviation: Math.sqrt((linear ? 1 : 2 / (1 + slope * slope)) / fanIn) };
   }
 
-  dense(name: string, inputs: number, outputs: number, last = false): void {
+  dense(name: string, inputs: number, outputs: number, last = false, start: number | 'frequencies' = 0): void {
     const w = this.parameters.add(`${this.prefix}${name}.weights`, [inputs, outputs], this.deviation(inputs, last));
-    const bias = this.parameters.add(`${this.prefix}${name}.bias`, [outputs], { constant: 0 });
+    const initial = start === 'frequencies' ? start : { constant: start };
+    const bias = this.parameters.add(`${this.prefix}${name}.bias`, [outputs], initial);
     this.layers.push((x, { weights }) => b.add(b.dense(x, weights[w]), weights[bias]));
   }
 
@@ -173,13 +181,13 @@ class Builder {
     this.layers.push((x) => (activation === 'relu' ? b.relu(x) : b.leakyRelu(x, activation.leakyRelu)));
   }
 
-  step(layer: (x: Node) => Node): void {
+  step(layer: Layer): void {
     this.layers.push(layer);
   }
 
   network(): Network {
     const { parameters, layers } = this;
-    return { parameters, apply: (x, pass) => layers.reduce((y, layer) => layer(y, pass), x) };
+    return { parameters, extras: () => [], apply: (x, pass) => layers.reduce((y, layer) => layer(y, pass), x) };
   }
 }
 
@@ -210,7 +218,7 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
       net.activate();
       width = units;
     });
-    net.dense('out', width, matrix[0] * matrix[1], true);
+    net.dense('out', width, matrix[0] * matrix[1], true, config.outputBias);
     net.step((x) => b.reshape(x, [x.shape[0], ...last]));
   } else {
     const [h, w, c] = config.head;
@@ -243,10 +251,12 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
     }
   }
   // Softmax is along the counts; the cells' last axis is the single channel.
-  if (config.output === 'sigmoid') net.step((x) => b.sigmoid(x));
+  const { output } = config;
+  if (output === 'sigmoid') net.step((x) => b.sigmoid(x));
   else {
+    const temperature = output === 'softmax' ? 1 : output.softmax;
     net.step((x) => {
-      const rows = b.reshape(x, [x.shape[0] * matrix[0], matrix[1]]);
+      const rows = b.reshape(b.scale(x, 1 / temperature), [x.shape[0] * matrix[0], matrix[1]]);
       return b.reshape(b.absentSoftmax(rows), x.shape);
     });
   }
@@ -262,11 +272,22 @@ export function criticNetwork(
 ): Network {
   const net = new Builder(config.initial, config.activation, parameters, prefix);
   let width: number;
+  let extras: Network['extras'] = () => [];
   if (config.kind === 'dense') {
-    width = matrix[0] * matrix[1];
-    net.step((x) => b.reshape(x, [x.shape[0], matrix[0] * matrix[1]]));
-    config.hidden.forEach((units, i) => {
-      net.dense(`dense${i}`, width, units);
+    const cells = matrix[0] * matrix[1];
+    width = cells;
+    net.step((x) => b.reshape(x, [x.shape[0], cells]));
+    const { sizeInput, hidden } = config;
+    [...hidden, outputs].forEach((units, i) => {
+      const last = i === hidden.length;
+      net.dense(last ? 'out' : `dense${i}`, width, units, last);
+      if (i === 0 && sizeInput !== undefined) {
+        // One more row of the first layer's weights, kept apart: the cells need no copy to stand beside the size.
+        const row = net.parameters.add(`${prefix}size.weights`, [1, units], { deviation: Math.sqrt(2 / cells) });
+        net.step((x, pass) => b.add(x, b.dense(pass.extras![0], pass.weights[row])));
+        extras = (x) => [b.scale(b.sum(b.reshape(x, [x.shape[0], cells]), [1], true), sizeInput)];
+      }
+      if (last) return;
       if (config.norm === 'batch') net.batchNorm(`norm${i}`, units);
       net.activate();
       width = units;
@@ -283,7 +304,12 @@ export function criticNetwork(
     });
     width = size[0] * size[1] * channels;
     net.step((x) => b.reshape(x, [x.shape[0], width]));
+    net.dense('out', width, outputs, true);
   }
-  net.dense('out', width, outputs, true);
-  return net.network();
+  const network = net.network();
+  return {
+    ...network,
+    extras,
+    apply: (x, pass) => network.apply(x, { ...pass, extras: pass.extras ?? extras(x) }),
+  };
 }

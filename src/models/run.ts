@@ -207,7 +207,7 @@ async function trainLocked(
   const checkpoint = join(folder, checkpointName);
   const names = Object.keys(trainer.outputs);
   if (from) restore(executor, trainer, from);
-  else initialise(executor, trainer);
+  else initialise(executor, trainer, data.train);
   executor.write(trainer.data, data.train.packed);
   writeFileSync(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   trimLog(log, from?.step ?? 0);

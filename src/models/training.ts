@@ -3,6 +3,7 @@ import * as b from '../autograd/build.ts';
 import type { Data, Executor } from '../autograd/executor.ts';
 import { type Graph, type Node, sizeOf } from '../autograd/graph.ts';
 import { Stream } from '../autograd/philox.ts';
+import type { PackedFormulas } from '../chem/encoding.ts';
 import type { Config, OptimiserConfig } from './config.ts';
 import type { NormMode, ParameterSet } from './layers.ts';
 
@@ -12,7 +13,8 @@ export interface StateVariable {
   /** What the rows of [rows, size] are; each row is laid out as `parameters`. */
   rows?: readonly string[];
   parameters?: ParameterSet;
-  initial: () => Data;
+  /** The value that training starts from; `rows` are the training rows, for what starts from their frequencies. */
+  initial: (rows?: PackedFormulas) => Data;
 }
 
 /** A model being trained: `plan.run()` is one step. */
@@ -81,15 +83,16 @@ export function networkState(
   optimiser: OptimiserConfig,
   seed: number,
   stream: number,
-): StateVariable & { node: Node } {
+  logits?: (rows: PackedFormulas) => ArrayLike<number>,
+): StateVariable {
   const rows = stateRows[optimiser.name];
   return {
     node: graph.variable(name, [rows.length, parameters.size]),
     rows,
     parameters,
-    initial: () => {
+    initial: (training) => {
       const data = new Float32Array(rows.length * parameters.size);
-      data.set(parameters.initialise(new Stream(seed, stream)));
+      data.set(parameters.initialise(new Stream(seed, stream), training && logits?.(training)));
       return data;
     },
   };
@@ -112,8 +115,8 @@ export function trainingNorm(parameters: ParameterSet): { mode: NormMode; packed
 }
 
 /** Sets every state variable to its initial value, the counter to zero. */
-export function initialise(executor: Executor, trainer: Trainer): void {
-  for (const { node, initial } of trainer.state) executor.write(node, initial());
+export function initialise(executor: Executor, trainer: Trainer, rows?: PackedFormulas): void {
+  for (const { node, initial } of trainer.state) executor.write(node, initial(rows));
   executor.write(trainer.step, new Uint32Array(2));
 }
 

@@ -18,7 +18,10 @@ const dice: Build = ([a, b]) => div(scale(sum(mul(a, b)), -2), add(sum(a), sum(b
 const batchRows = (x: Node): number[] => x.shape.slice(1).map((_, axis) => axis + 1);
 /** √(1e-8 + Σg²): the constant keeps the root differentiable where the critic is flat. */
 const slopeOffset = 1e-8;
-const penalty: Build = ([g]) => mean(square(scale(sqrt(scale(sum(square(g), batchRows(g)), 1, slopeOffset)), 1, -1)));
+const penalty: Build = (parts) => {
+  const squares = parts.map((g) => sum(square(g), batchRows(g))).reduce(add);
+  return mean(square(scale(sqrt(scale(squares, 1, slopeOffset)), 1, -1)));
+};
 const softmax: Build = ([x]) => {
   const last = [x.shape.length - 1];
   // The shift changes nothing but the range of exp, so no gradient goes through it.
@@ -91,23 +94,46 @@ export const loss = {
   ),
   gradientPenalty: composite(
     {
-      summary: 'E[(√(1e-8 + Σg²) − 1)²] over the rows of g, a scalar: WGAN-GP without its factor λ',
-      shape: ([g]) => {
-        if (g.shape.length < 2) throw new ShapeError(`gradientPenalty: ${showShape(g.shape)} has no batch axis`);
+      summary: 'E[(√(1e-8 + Σg²) − 1)²] over the rows of one or more parts g, a scalar: WGAN-GP without its factor λ',
+      shape: (parts) => {
+        for (const g of parts) {
+          if (g.shape.length < 2) throw new ShapeError(`gradientPenalty: ${showShape(g.shape)} has no batch axis`);
+          if (g.shape[0] !== parts[0].shape[0]) {
+            throw new ShapeError(
+              `gradientPenalty: ${showShape(g.shape)} beside ${showShape(parts[0].shape)}: unequal rows`,
+            );
+          }
+        }
         return [];
       },
-      reference: ([g], _attrs, out) => {
-        const [batch] = g.shape;
-        const row = g.data.length / batch;
+      reference: (parts, _attrs, out) => {
+        const [batch] = parts[0].shape;
         for (let n = 0; n < batch; n++) {
           let total = slopeOffset;
-          for (let i = 0; i < row; i++) total += g.data[n * row + i] ** 2;
+          for (const { data } of parts) {
+            const row = data.length / batch;
+            for (let i = 0; i < row; i++) total += data[n * row + i] ** 2;
+          }
           out.data[0] += (Math.sqrt(total) - 1) ** 2 / batch;
         }
       },
       roundings: (node) => 4 * depth(node) + 32,
-      samples: [{ inputs: [normal([3, 5])] }, { inputs: [normal([2, 85, 8, 1])] }, { inputs: [normal([65, 2])] }],
-      errors: [{ shapes: [[4]], message: /no batch axis/ }],
+      samples: [
+        { inputs: [normal([3, 5])] },
+        { inputs: [normal([2, 85, 8, 1])] },
+        { inputs: [normal([65, 2])] },
+        { inputs: [normal([5, 7]), normal([5, 1])] },
+      ],
+      errors: [
+        { shapes: [[4]], message: /no batch axis/ },
+        {
+          shapes: [
+            [4, 2],
+            [3, 1],
+          ],
+          message: /\[3,1\] beside \[4,2\]: unequal rows/,
+        },
+      ],
     },
     penalty,
   ),
