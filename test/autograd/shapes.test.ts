@@ -11,6 +11,7 @@ import {
   max,
   mul,
   relu,
+  samePadding,
   scale,
   sigmoid,
   sum,
@@ -74,17 +75,47 @@ describeGpu('kernels at random shapes', () => {
     );
   });
 
+  it('dense, long sums that are split', async () => {
+    const sizes = fc.tuple(size(20), fc.integer({ min: 100, max: 5000 }), size(20), fc.boolean(), fc.boolean());
+    await fc.assert(
+      fc.asyncProperty(sizes, async ([rows, depth, columns, transposeX, transposeW]) => {
+        const graph = newGraph();
+        const x = graph.variable('x', transposeX ? [depth, rows] : [rows, depth]);
+        const w = graph.variable('w', transposeW ? [columns, depth] : [depth, columns]);
+        await close(dense(x, w, { transposeX, transposeW }));
+      }),
+      { numRuns: 20, seed },
+    );
+  });
+
+  it('filter gradients over many positions', async () => {
+    const fours = fc.constantFrom(1, 3, 4, 8);
+    const sizes = fc.tuple(fc.constantFrom(3, 8, 32), fc.integer({ min: 20, max: 85 }), fours, fours);
+    await fc.assert(
+      fc.asyncProperty(sizes, async ([batch, height, channels, filters]) => {
+        const graph = newGraph();
+        const x = graph.variable('x', [batch, height, 8, channels]);
+        const y = graph.variable('y', [batch, Math.ceil(height / 2), 8, filters]);
+        const padding = samePadding([height, 8], [3, 3], [2, 1]);
+        await close(conv2dWeightGrad(x, y, { strides: [2, 1], padding, kernel: [3, 3] }));
+      }),
+      { numRuns: 12, seed },
+    );
+  });
+
   it('the convolution triad, any stride, kernel and padding', async () => {
     const pair = (most: number) => fc.tuple(size(most), size(most));
     const pad = fc.integer({ min: 0, max: 3 });
+    // Both kinds of kernel: channels in fours and batches that fill a tile of 8, and all the others.
+    const channel = fc.oneof(size(19), fc.constantFrom(4, 8, 12, 20));
     const sizes = fc.record({
-      batch: size(4),
+      batch: fc.oneof(size(4), fc.constantFrom(6, 7, 8, 13)),
       image: pair(14),
       kernel: pair(5),
       strides: pair(4),
       padding: fc.tuple(pad, pad, pad, pad),
-      channels: size(9),
-      filters: size(19),
+      channels: channel,
+      filters: channel,
     });
     await fc.assert(
       fc.asyncProperty(sizes, async ({ batch, image, kernel, strides, padding, channels, filters }) => {
@@ -100,7 +131,7 @@ describeGpu('kernels at random shapes', () => {
         await close(conv2dInputGrad(y, f, { strides, padding, size: image }));
         await close(conv2dWeightGrad(x, y, { strides, padding, kernel }));
       }),
-      { numRuns: 50, seed },
+      { numRuns: 60, seed },
     );
   });
 
