@@ -109,7 +109,7 @@ const dot = (a: Node, b: Node): Node => sum(mul(a, b));
  * itself shows when every intermediate result is disturbed by its op's roundings at random (worst of three runs, times
  * four: three runs do not meet the worst).
  */
-function tolerances(nodes: readonly Node[], lookUp: (node: Node) => Value): number[] {
+export function tolerances(nodes: readonly Node[], lookUp: (node: Node) => Value): number[] {
   const written = expandOps(nodes);
   // The spread is of what the device runs: held against the op's own reference, a wrong expansion would excuse itself.
   const exact = evaluate(written, lookUp);
@@ -133,7 +133,7 @@ function tolerances(nodes: readonly Node[], lookUp: (node: Node) => Value): numb
 }
 
 /** ‖difference‖/‖expected‖ over the values, and where the greatest difference is. */
-function compare(expected: Value, actual: ArrayLike<number>): { error: number; ulp: number; at: number } {
+export function compare(expected: Value, actual: ArrayLike<number>): { error: number; ulp: number; at: number } {
   let difference = 0;
   let norm = 0;
   let greatest = 0;

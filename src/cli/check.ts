@@ -77,7 +77,6 @@ export function check(): Command {
         const table = new Table({
           head: ['formula', 'reduced', 'CN', 'EN', 'oxidation states'],
           style: { head: [], border: [] },
-          chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
         });
         const yes = (verdict: boolean | null): string => (verdict === null ? '' : verdict ? 'yes' : 'no');
         for (const { formula, reduced, chargeNeutral, electronegativityBalanced, oxidationStates, error } of lines) {

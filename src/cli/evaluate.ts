@@ -4,16 +4,18 @@ import { join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command } from 'commander';
 import { type LoadedFormulas, loadFormulas } from '../chem/dataset.ts';
+import type { PackedFormulas } from '../chem/encoding.ts';
 import { type EvaluationResult, evaluateFormulas } from '../chem/metrics.ts';
 import { writeWhole } from '../chem/tables.ts';
 import { ConfigError, DataError } from '../errors.ts';
+import { findCheckpoint, loadTrainingData } from '../models/run.ts';
 import { evaluationPage, type LossLine, pickExamples, readLog } from '../report/evaluation.ts';
 import { consoleTable, percent } from '../report/table.ts';
 import { integer, note, standardOptions } from './common.ts';
 
 interface Options {
   generated: string;
-  train: string;
+  train?: string;
   leaveOut?: string;
   other?: string[];
   formulaColumn?: string;
@@ -116,6 +118,23 @@ function print(result: EvaluationResult): void {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
+/** The rows that a run trained on and left out, parted again from its data by its own seed. */
+async function runSplit(options: Options): Promise<{ train: PackedFormulas; leaveOut: PackedFormulas | undefined }> {
+  if (options.run === undefined) {
+    throw new ConfigError('evaluate: it needs --train FILE, or --run FOLDER to take the rows of that run');
+  }
+  const { config, data } = findCheckpoint(options.run);
+  const { train, leaveOut, fingerprint } = await loadTrainingData(data.source, config, {
+    formulaColumn: options.formulaColumn,
+  });
+  if (fingerprint !== data.fingerprint) {
+    throw new DataError(
+      `${data.source ?? 'the default set'}: it has changed since ${options.run} was trained; name --train`,
+    );
+  }
+  return { train, leaveOut: leaveOut.rows ? leaveOut : undefined };
+}
+
 async function run(options: Options): Promise<void> {
   if (options.out !== undefined) checkFolder(options.out, options.force ?? false);
   const others = parseOthers(options.other ?? []);
@@ -136,8 +155,9 @@ async function run(options: Options): Promise<void> {
   let examples: ReturnType<typeof pickExamples>;
   try {
     const generated = await load('generated', options.generated, false);
-    const training = await load('train', options.train, true);
-    const leaveOut = options.leaveOut === undefined ? undefined : await load('leaveOut', options.leaveOut, true);
+    const split = options.train === undefined ? await runSplit(options) : undefined;
+    const training = split?.train ?? (await load('train', options.train!, true));
+    const leaveOut = options.leaveOut === undefined ? split?.leaveOut : await load('leaveOut', options.leaveOut, true);
     const otherSets: Record<string, LoadedFormulas> = {};
     for (const [name, file] of others) otherSets[name] = await load(`other ${name}`, file, true);
     bar.update({ doing: `judging ${generated.rows} formulas and two baselines` });
@@ -171,17 +191,14 @@ export function evaluate(): Command {
   const command = new Command('evaluate')
     .description('compare generated formulas with training data and with generators that have no network')
     .requiredOption('--generated <file>', 'formulas of a generator, repeats included')
-    .requiredOption('--train <file>', 'formulas that it was trained on')
-    .option('--leave-out <file>', 'formulas that were left out of training')
+    .option('--train <file>', 'formulas that it was trained on; those of --run if not given')
+    .option('--leave-out <file>', 'formulas that were left out of training; those of --run if --train is not given')
     .option('--other <NAME=file...>', 'other data sets, in which new formulas are looked up')
     .option('--formula-column <name>', 'column with the formulas, in every file (found by name where left out)')
-    .option('--run <folder>', 'run folder, for the curves of its log.jsonl')
+    .option('--run <folder>', 'run folder: its training and left-out rows, and the curves of its log.jsonl')
     .option('--out <folder>', 'write evaluation.json and index.html into it')
     .option('--force', 'write into a folder that is not empty')
     .option('--seed <n>', 'of the baselines and the choice of examples', integer(0), 1)
     .action(run);
-  return standardOptions(
-    command,
-    'matgan evaluate --generated new.csv --train train.parquet --leave-out held.parquet --out runs/mine/evaluation',
-  );
+  return standardOptions(command, 'matgan evaluate --generated new.csv --run runs/mine --out runs/mine/evaluation');
 }

@@ -30,7 +30,10 @@ interface TrainOptions {
 export function train(): Command {
   const command = new Command('train')
     .description('train a GAN or an autoencoder on prepared formulas')
-    .addHelpText('after', '\nExample:\n  matgan train gan --data formulas.csv --preset icsd --steps 3000 --out runs/mine');
+    .addHelpText(
+      'after',
+      '\nExample:\n  matgan train gan --data formulas.csv --preset icsd --steps 3000 --out runs/mine',
+    );
   command.addCommand(trainModel('gan', 'train a generator of formulas against a Wasserstein critic', 'icsd'));
   command.addCommand(trainModel('ae', 'train an autoencoder of formulas', 'ae'));
   return command;

@@ -94,7 +94,7 @@ describe('matgan evaluate', () => {
   });
 
   it.each<[string, string[], RegExp]>([
-    ['no --train', ['--generated', 'generated.csv'], /required option '--train <file>'/],
+    ['no --train', ['--generated', 'generated.csv'], /it needs --train FILE, or --run FOLDER/],
     ['a missing file', ['--generated', 'none.csv', '--train', 'train.csv'], /^DataError: none\.csv: /],
     ['a folder', ['--generated', 'run', '--train', 'train.csv'], /^DataError: run: /],
     ['an unknown column', [...inputs, '--formula-column', 'colour'], /^DataError: generated\.csv: .*colour.*formula/],

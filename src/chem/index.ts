@@ -1,0 +1,9 @@
+/** Elements, formulas, the 85×8 encoding, data rules, validity and metrics: nothing here knows of a GPU. */
+export * from './baseline.ts';
+export * from './dataset.ts';
+export * from './elements.ts';
+export * from './encoding.ts';
+export * from './formula.ts';
+export * from './metrics.ts';
+export * from './synth.ts';
+export * from './validity.ts';
