@@ -3,12 +3,13 @@
  * The engine (graphs, gradients, executors, gradient checks), the models, and the chemistry around them.
  */
 export * as build from './autograd/build.ts';
-export { type Executor, GpuExecutor, type Plan, ReferenceExecutor, type Step } from './autograd/executor.ts';
+export { type Executor, GpuExecutor, ReferenceExecutor } from './autograd/executor.ts';
 export { grad, viaExpression } from './autograd/grad.ts';
 export { type CheckOptions, type CheckRow, checkOp } from './autograd/gradcheck.ts';
 export { Graph, type Node, type Op, type OpTable, type Sample, type Shape, type Value } from './autograd/graph.ts';
 export { openExecutor } from './autograd/open.ts';
 export { newGraph, ops } from './autograd/ops/index.ts';
+export type { Data, Plan, PlanStats, Step } from './autograd/plan.ts';
 export { evaluate } from './autograd/reference.ts';
 export * as chem from './chem/index.ts';
 export * from './errors.ts';

@@ -4,9 +4,9 @@ import type { Device } from '../kernels/device.ts';
 import { grid, type Lowered, PipelineCache } from '../kernels/kernel.ts';
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
-import type { Data, Plan, Step } from './executor.ts';
 import { type Node, sizeOf, substitute, topological } from './graph.ts';
 import { viewBase } from './ops/shape.ts';
+import type { Data, Plan, Step } from './plan.ts';
 
 export interface CompileOptions {
   /** Fill new buffers with NaN, so that an element that no kernel writes shows. */

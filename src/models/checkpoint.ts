@@ -1,6 +1,7 @@
 /** A model on disk: every variable of its training state, by parameter, with its configuration and counters. */
-import type { Data, Executor } from '../autograd/executor.ts';
+import type { Executor } from '../autograd/executor.ts';
 import { sizeOf } from '../autograd/graph.ts';
+import type { Data } from '../autograd/plan.ts';
 import { CheckpointError } from '../errors.ts';
 import { type Config, checkConfig } from './config.ts';
 import { readSafetensors, type Tensor, writeSafetensors } from './safetensors.ts';

@@ -13,7 +13,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Executor, Plan, PlanStats } from '../autograd/executor.ts';
+import type { Executor } from '../autograd/executor.ts';
+import type { Plan, PlanStats } from '../autograd/plan.ts';
 import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../chem/dataset.ts';
 import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';

@@ -1,8 +1,9 @@
 /** What every trained model has in common: variables that make up its state, an optimiser, a step counter. */
 import * as b from '../autograd/build.ts';
-import type { Data, Executor } from '../autograd/executor.ts';
+import type { Executor } from '../autograd/executor.ts';
 import { type Graph, type Node, sizeOf } from '../autograd/graph.ts';
 import { Stream } from '../autograd/philox.ts';
+import type { Data } from '../autograd/plan.ts';
 import type { PackedFormulas } from '../chem/encoding.ts';
 import type { Config, OptimiserConfig } from './config.ts';
 import type { NormMode, ParameterSet } from './layers.ts';

@@ -3,11 +3,11 @@
  * A case is held against the f64 reference before it is timed: a fast wrong kernel is not a result.
  */
 import * as b from '../autograd/build.ts';
-import type { Plan, PlanStats } from '../autograd/executor.ts';
 import { GpuExecutor } from '../autograd/executor.ts';
 import { type Graph, type Node, sizeOf, topological } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
 import { Stream } from '../autograd/philox.ts';
+import type { Plan, PlanStats } from '../autograd/plan.ts';
 import { evaluate } from '../autograd/reference.ts';
 import { synthesize } from '../chem/synth.ts';
 import { ConfigError, DeviceError } from '../errors.ts';

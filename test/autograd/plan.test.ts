@@ -25,12 +25,13 @@ import {
   sum,
   view,
 } from '../../src/autograd/build.ts';
-import { type Executor, GpuExecutor, ReferenceExecutor, type Step } from '../../src/autograd/executor.ts';
+import { type Executor, GpuExecutor, ReferenceExecutor } from '../../src/autograd/executor.ts';
 import { grad } from '../../src/autograd/grad.ts';
 import { runOnce } from '../../src/autograd/gradcheck.ts';
 import { type Graph, type Node, sizeOf, type Value } from '../../src/autograd/graph.ts';
 import { newGraph } from '../../src/autograd/ops/index.ts';
 import { Stream } from '../../src/autograd/philox.ts';
+import type { Step } from '../../src/autograd/plan.ts';
 import { evaluate } from '../../src/autograd/reference.ts';
 import { DeviceError, ShapeError } from '../../src/errors.ts';
 import { openDevice } from '../../src/kernels/device.ts';
