@@ -9,7 +9,19 @@ import type { Config } from '../../src/models/config.ts';
 import { checkpointName, findCheckpoint, makeTrainer } from '../../src/models/run.ts';
 import { initialise, type Trainer } from '../../src/models/training.ts';
 import { describeGpu } from '../gpu.ts';
-import { bitsOf, forget, logOf, openGpu, temporaryFolder, tinyAe, tinyData, tinyGan, trainTiny } from './tiny.ts';
+import {
+  bitsOf,
+  forget,
+  logOf,
+  openGpu,
+  temporaryFolder,
+  tinyAe,
+  tinyData,
+  tinyDenseAe,
+  tinyDenseGan,
+  tinyGan,
+  trainTiny,
+} from './tiny.ts';
 
 const rmsProp = { name: 'rmsProp', learningRate: 0.01, rho: 0.9, eps: 1e-8 };
 
@@ -24,10 +36,10 @@ async function stepsOf(
   const trainer = makeTrainer(config, train.rows);
   const outputs = Object.values(trainer.outputs);
   const plan = await executor.plan({ outputs, updates: trainer.updates });
-  initialise(executor, trainer);
+  initialise(executor, trainer, train);
   if (disturb) {
     for (const { node, parameters, initial } of trainer.state) {
-      const data = initial();
+      const data = initial(train);
       if (parameters) for (let i = 0; i < parameters.size; i++) data[i] = disturb(data[i]);
       executor.write(node, data);
     }
@@ -95,11 +107,11 @@ describeGpu('training', () => {
     const { train } = tinyData();
     const trainer = makeTrainer(config, train.rows);
     const plan = await gpu.plan({ outputs: Object.values(trainer.outputs), updates: trainer.updates });
-    initialise(gpu, trainer);
+    initialise(gpu, trainer, train);
     const critic = trainer.state.find(({ node }) => node.attrs.name === 'critic')!;
     gpu.write(
       critic.node,
-      (critic.initial() as Float32Array).map((w) => 3 * w),
+      (critic.initial(train) as Float32Array).map((w) => 3 * w),
     );
     gpu.write(trainer.data, train.packed);
     const penalty = async (): Promise<number> => (await plan.read(trainer.outputs.gradientPenalty))[0];
@@ -128,6 +140,8 @@ describeGpu('training', () => {
       }),
     ],
     ['autoencoder', tinyAe()],
+    ['dense GAN with a size input', tinyDenseGan()],
+    ['dense autoencoder', tinyDenseAe()],
   ])('%s: three steps on the GPU are those of the reference', async (_, config) => {
     // SGD for what moves the weights: Adam divides a gradient by its own size, so that a sign that round-off decides
     // would move a weight a whole step.
@@ -160,7 +174,9 @@ describeGpu('training', () => {
     );
     // And they did move.
     const [[name, values]] = exact.state;
-    const start = exact.trainer.state.find(({ node }) => node.attrs.name === name)!.initial() as Float32Array;
+    const start = exact.trainer.state
+      .find(({ node }) => node.attrs.name === name)!
+      .initial(tinyData().train) as Float32Array;
     expect(distance(values, start)).toBeGreaterThan(1e-6);
   });
 

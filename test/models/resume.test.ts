@@ -4,7 +4,17 @@ import type { GpuExecutor } from '../../src/autograd/executor.ts';
 import type { Config } from '../../src/models/config.ts';
 import { findCheckpoint } from '../../src/models/run.ts';
 import { describeGpu } from '../gpu.ts';
-import { bitsOf, logOf, openGpu, temporaryFolder, tinyAe, tinyGan, trainTiny } from './tiny.ts';
+import {
+  bitsOf,
+  logOf,
+  openGpu,
+  temporaryFolder,
+  tinyAe,
+  tinyDenseAe,
+  tinyDenseGan,
+  tinyGan,
+  trainTiny,
+} from './tiny.ts';
 
 const models: [string, Config][] = [
   ['GAN with gradient penalty and averaging', tinyGan()],
@@ -19,6 +29,8 @@ const models: [string, Config][] = [
     }),
   ],
   ['autoencoder', tinyAe()],
+  ['dense GAN with a size input', tinyDenseGan()],
+  ['dense autoencoder', tinyDenseAe()],
 ];
 
 describeGpu('100 steps', () => {

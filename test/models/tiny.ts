@@ -93,6 +93,49 @@ export const tinyAe = (own: object = {}): AeConfig =>
     'tiny AE',
   ) as AeConfig;
 
+/** The demo's kind of GAN: dense, softmax over counts, a size input, a bias from frequencies, a penalty on some rows. */
+export const tinyDenseGan = (own: object = {}): GanConfig =>
+  tinyGan({
+    generator: {
+      kind: 'dense',
+      latent: 6,
+      hidden: [9, 7],
+      norm: 'batch',
+      activation: 'relu',
+      output: { softmax: 0.5 },
+      outputBias: 'frequencies',
+      initial: 'he',
+    },
+    critic: {
+      kind: 'dense',
+      hidden: [7, 5],
+      sizeInput: 0.5,
+      norm: 'none',
+      activation: { leakyRelu: 0.2 },
+      initial: 'he',
+    },
+    constraint: { name: 'gradientPenalty', lambda: 10, rows: 3 },
+    ...own,
+  });
+
+/** The demo's kind of autoencoder: dense, the decoder starting as the encoder's mirror image. */
+export const tinyDenseAe = (own: object = {}): AeConfig =>
+  tinyAe({
+    encoder: { kind: 'dense', hidden: [12], norm: 'batch', activation: { leakyRelu: 0.2 }, initial: 'he' },
+    decoder: {
+      kind: 'dense',
+      latent: 8,
+      hidden: [12],
+      norm: 'batch',
+      activation: { leakyRelu: 0.2 },
+      output: 'sigmoid',
+      outputBias: -2,
+      initial: 'he',
+    },
+    mirror: { gain: 2 },
+    ...own,
+  });
+
 /** Rows of two or three elements, all different. */
 export function tinyRows(rows: number, first = 0): PackedFormulas {
   const packed = new Uint32Array(4 * rows);
