@@ -97,27 +97,32 @@ const common = {
   batchNorm: z.strictObject({ eps: z.number().positive().max(1), decay: z.number().min(0).lt(1) }),
 };
 
-const ganSchema = z.strictObject({
-  model: z.literal('gan'),
-  ...common,
-  generator,
-  critic,
-  /** What keeps the critic Lipschitz: WGAN-GP with λ (on the first `rows` of a batch, all unless said), or clipping. */
-  constraint: z.discriminatedUnion('name', [
-    z.strictObject({
-      name: z.literal('gradientPenalty'),
-      lambda: z.number().positive().max(1e6),
-      rows: whole(1, 65_536).optional(),
-    }),
-    z.strictObject({ name: z.literal('clipping'), clip: z.number().positive().max(1e3) }),
-  ]),
-  /** Critic updates before each of the generator. */
-  criticSteps: whole(1, 100),
-  generatorOptimiser: optimiser,
-  criticOptimiser: optimiser,
-  /** Decay of the average of the generator's weights that generating uses; 0 for the last weights themselves. */
-  averaging: z.number().min(0).lt(1),
-});
+const ganSchema = z
+  .strictObject({
+    model: z.literal('gan'),
+    ...common,
+    generator,
+    critic,
+    /** What keeps the critic Lipschitz: WGAN-GP with λ (on the first `rows` of a batch, all unless said), or clipping. */
+    constraint: z.discriminatedUnion('name', [
+      z.strictObject({
+        name: z.literal('gradientPenalty'),
+        lambda: z.number().positive().max(1e6),
+        rows: whole(1, 65_536).optional(),
+      }),
+      z.strictObject({ name: z.literal('clipping'), clip: z.number().positive().max(1e3) }),
+    ]),
+    /** Critic updates before each of the generator. */
+    criticSteps: whole(1, 100),
+    generatorOptimiser: optimiser,
+    criticOptimiser: optimiser,
+    /** Decay of the average of the generator's weights that generating uses; 0 for the last weights themselves. */
+    averaging: z.number().min(0).lt(1),
+  })
+  .refine(({ batch, constraint }) => constraint.name !== 'gradientPenalty' || (constraint.rows ?? 1) <= batch, {
+    path: ['constraint', 'rows'],
+    message: 'it is more than the batch has',
+  });
 const aeSchema = z.strictObject({
   model: z.literal('ae'),
   ...common,

@@ -137,6 +137,7 @@ describe('a value of the wrong kind names its key', () => {
     ['constraint: { name: spectral }', /: constraint\.name:/],
     ['model: vae', /: model is "vae"; it takes gan or ae/],
     ['batchNorm: { eps: 0 }', /: batchNorm\.eps:/],
+    ['{ batch: 4, constraint: { rows: 5 } }', /: constraint\.rows: it is more than the batch has/],
   ])('%s', (text, message) => {
     expect(() => load(text)).toThrow(ConfigError);
     expect(() => load(text)).toThrow(message);
