@@ -162,6 +162,8 @@ export function runningVariable(graph: Graph, network: Network, name = 'generato
 export interface GeneratorGraphs {
   /** Packed formulas [batch, 4]; zeros where a sample decodes to nothing. */
   formulas: Node;
+  /** What generating keeps on the executor beside the generator's own state. */
+  variables: readonly Node[];
   /** The counter that the noise follows; add one after each batch. */
   counter: Node;
   count: readonly [Node, Node];
@@ -204,6 +206,7 @@ export function generatorGraphs(
   }
   return {
     formulas: b.decode(cells, rule),
+    variables: [counter, running],
     counter,
     count: [counter, b.increment(counter)],
     calibrate,

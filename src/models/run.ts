@@ -183,6 +183,8 @@ export async function train(options: RunOptions): Promise<RunResult> {
     } finally {
       measurement?.destroy();
       plan.destroy();
+      // The executor is the caller's: another model with other sizes must find its names free.
+      options.executor.forget([...trainer.state.map(({ node }) => node), trainer.step, trainer.data]);
     }
   } finally {
     unlock();

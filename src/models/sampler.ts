@@ -1,5 +1,6 @@
 /** Formulas out of a trained generator. */
 import type { Executor } from '../autograd/executor.ts';
+import type { Node } from '../autograd/graph.ts';
 import { type PackedFormulas, reducePacked } from '../chem/encoding.ts';
 import { CheckpointError } from '../errors.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
@@ -35,7 +36,7 @@ export async function sample(
   if (config.model !== 'gan') {
     throw new CheckpointError(`${checkpoint.path}: it is a model of kind ${config.model}; generating takes a gan`);
   }
-  restoreGenerator(executor, checkpoint, config);
+  const restored = restoreGenerator(executor, checkpoint, config);
   const batch = options.batch ?? 128;
   const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed);
   if (graphs.calibrate) {
@@ -74,17 +75,21 @@ export async function sample(
     options.onProgress?.(Math.min(options.count, drawn + batch));
   }
   plan.destroy();
+  executor.forget([...restored, ...graphs.variables]);
   return { packed: packed.slice(0, 4 * rows), rows };
 }
 
-/** Puts what generating needs of a checkpoint into the executor's variables. */
-function restoreGenerator(executor: Executor, checkpoint: Checkpoint, config: GanConfig): void {
+/** Puts what generating needs of a checkpoint into the executor's variables, and names them. */
+function restoreGenerator(executor: Executor, checkpoint: Checkpoint, config: GanConfig): Node[] {
   const { state } = ganTrainer(config, checkpoint.data.rows);
+  const restored: Node[] = [];
   for (const variable of state) {
     const { name } = variable.node.attrs;
     if (!name.startsWith('generator')) continue;
     // The optimiser's moments are not needed where the average is what generates.
     if (name === 'generator' && config.averaging > 0) continue;
     executor.write(variable.node, assemble(checkpoint, variable));
+    restored.push(variable.node);
   }
+  return restored;
 }
