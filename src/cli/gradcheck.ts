@@ -56,7 +56,8 @@ async function run(options: Options): Promise<void> {
   const failed = rows.filter((row) => !row.pass);
   if (options.json) process.stdout.write(`${JSON.stringify(rows.map(line))}\n`);
   else {
-    const colour = pc.createColors(process.stdout.isTTY && pc.isColorSupported);
+    // Off a terminal isTTY is undefined, which createColors would take for its default.
+    const colour = pc.createColors(process.stdout.isTTY === true && pc.isColorSupported);
     const table = consoleTable(
       ['op', 'order', 'executor', 'worst', 'tolerance', 'share', 'ULP', ''],
       rows.map((row) => [
