@@ -145,22 +145,24 @@ export async function aeMeasure(config: AeConfig, executor: Executor, packed: Ui
     let total = 0;
     let exact = 0;
     let batches = 0;
-    for (let from = 0; from + batch <= rows; from += batch) {
+    for (let from = 0; from < rows; from += batch) {
+      // The last batch reaches back to be whole; rows that were measured before don't count again.
+      const start = Math.min(from, rows - batch);
       executor.write(
         chosen,
-        Uint32Array.from({ length: batch }, (_, i) => from + i),
+        Uint32Array.from({ length: batch }, (_, i) => start + i),
       );
       plan.run();
       total += (await plan.read(loss))[0];
       const decoded = await plan.read(formulas);
-      for (let i = 0; i < batch; i++) {
+      for (let i = from - start; i < batch; i++) {
         let same = true;
-        for (let w = 0; w < 4; w++) same &&= decoded[i * 4 + w] === packed[(from + i) * 4 + w];
+        for (let w = 0; w < 4; w++) same &&= decoded[i * 4 + w] === packed[(start + i) * 4 + w];
         if (same) exact++;
       }
       batches++;
     }
-    return { lossLeaveOut: total / batches, exactLeaveOut: exact / (batches * batch) };
+    return { lossLeaveOut: total / batches, exactLeaveOut: exact / rows };
   };
   const destroy = (): void => {
     plan.destroy();
