@@ -63,6 +63,12 @@ interface Home {
   offset: number;
 }
 
+/**
+ * A step as a plan for the store's device: its pipelines are compiled and its memory is taken here, not when it runs.
+ * @throws ShapeError where an update would read a state both before and after it is overwritten
+ * @throws DeviceError where the device refuses an allocation, or a tensor is over its limits
+ * @throws ShaderError where a shader does not compile
+ */
 export async function compile(store: GpuStore, step: Step, options: CompileOptions = {}): Promise<Plan> {
   const { device } = store;
   const wanted = [...(step.outputs ?? []), ...(step.updates ?? []).map(([, value]) => value)];
