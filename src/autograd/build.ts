@@ -182,6 +182,9 @@ export const normalise = (x: Node, stats: Node, gamma: Node, beta: Node, eps: nu
 /** Batch norm in training: normalises with the batch's own moments. */
 export const batchNorm = (x: Node, gamma: Node, beta: Node, eps: number): Node =>
   apply('batchNorm', [x, gamma, beta], { eps });
+/** Layer norm: each sample of x [n, .., c] over all its axes but the first, then gamma [c] and beta [c]. */
+export const layerNorm = (x: Node, gamma: Node, beta: Node, eps: number): Node =>
+  apply('layerNorm', [x, gamma, beta], { eps });
 /** Cotangent of batchNorm's x. */
 export const batchNormGrad = (x: Node, gamma: Node, g: Node, eps: number): Node =>
   apply('batchNormGrad', [x, gamma, g], { eps });

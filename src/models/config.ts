@@ -7,7 +7,9 @@ import { packageRoot } from '../paths.ts';
 const whole = (least: number, most = 1_000_000_000) => z.number().int().min(least).max(most);
 const pair = z.tuple([whole(1, 64), whole(1, 64)]);
 
-const norm = z.enum(['batch', 'none']);
+/** `batch`: over the batch, by channel; `layer`: each sample by itself, over all its features. */
+const norm = z.enum(['batch', 'layer', 'none']);
+export type NormKind = z.infer<typeof norm>;
 /**
  * `sigmoid`: each cell by itself; `softmax`: the eight counts and "absent" of an element exclude one another, at a
  * temperature that its logits are divided by (1 unless said).
@@ -21,7 +23,7 @@ const convLayer = z.strictObject({
   filters: whole(1, 4096),
   kernel: pair,
   strides: pair,
-  /** Batch norm after this layer; the network's `norm` unless said. */
+  /** Norm after this layer; the network's `norm` unless said. */
   norm: norm.optional(),
 });
 

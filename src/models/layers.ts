@@ -4,7 +4,7 @@ import { alignment } from '../autograd/compile.ts';
 import { type Node, type Shape, showShape, sizeOf } from '../autograd/graph.ts';
 import type { Stream } from '../autograd/philox.ts';
 import { ConfigError } from '../errors.ts';
-import type { ActivationConfig, CriticConfig, GeneratorConfig } from './config.ts';
+import type { ActivationConfig, CriticConfig, GeneratorConfig, NormKind } from './config.ts';
 
 /** Height and width of a formula's matrix: elements and counts. */
 const matrix: readonly [number, number] = [85, 8];
@@ -162,9 +162,14 @@ class Builder {
     );
   }
 
-  batchNorm(name: string, channels: number): void {
+  norm(kind: NormKind, name: string, channels: number): void {
+    if (kind === 'none') return;
     const gamma = this.parameters.add(`${this.prefix}${name}.gamma`, [channels], { constant: 1 });
     const beta = this.parameters.add(`${this.prefix}${name}.beta`, [channels], { constant: 0 });
+    if (kind === 'layer') {
+      this.layers.push((x, { weights, eps }) => b.layerNorm(x, weights[gamma], weights[beta], eps));
+      return;
+    }
     const k = this.parameters.addNorm(channels);
     const { offset } = this.parameters.norms[k];
     this.layers.push((x, { weights, norm, eps }) => {
@@ -214,7 +219,7 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
     let width = config.latent;
     config.hidden.forEach((units, i) => {
       net.dense(`dense${i}`, width, units);
-      if (config.norm === 'batch') net.batchNorm(`norm${i}`, units);
+      net.norm(config.norm, `norm${i}`, units);
       net.activate();
       width = units;
     });
@@ -223,7 +228,7 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
   } else {
     const [h, w, c] = config.head;
     net.dense('head', config.latent, h * w * c);
-    if (config.norm === 'batch') net.batchNorm('headNorm', h * w * c);
+    net.norm(config.norm, 'headNorm', h * w * c);
     net.activate();
     net.step((x) => b.reshape(x, [x.shape[0], h, w, c]));
     let size: readonly [number, number] = [h, w];
@@ -238,7 +243,7 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
       const end = i === config.layers.length - 1;
       net.transposed(`transposed${i}`, layer.size, channels, layer, end);
       if (!end) {
-        if ((layer.norm ?? config.norm) === 'batch') net.batchNorm(`norm${i}`, layer.filters);
+        net.norm(layer.norm ?? config.norm, `norm${i}`, layer.filters);
         net.activate();
       }
       size = layer.size;
@@ -288,7 +293,7 @@ export function criticNetwork(
         extras = (x) => [b.scale(b.sum(b.reshape(x, [x.shape[0], cells]), [1], true), sizeInput)];
       }
       if (last) return;
-      if (config.norm === 'batch') net.batchNorm(`norm${i}`, units);
+      net.norm(config.norm, `norm${i}`, units);
       net.activate();
       width = units;
     });
@@ -297,7 +302,7 @@ export function criticNetwork(
     let channels = 1;
     config.layers.forEach((layer, i) => {
       net.conv(`conv${i}`, size, channels, layer);
-      if ((layer.norm ?? config.norm) === 'batch') net.batchNorm(`norm${i}`, layer.filters);
+      net.norm(layer.norm ?? config.norm, `norm${i}`, layer.filters);
       net.activate();
       size = ceilings(size, layer.strides);
       channels = layer.filters;

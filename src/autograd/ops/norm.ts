@@ -102,6 +102,14 @@ const elementarySums = (g: Node, x: Node, s: Node, eps: number): Node => {
   return concat([reshape(sum(g, leading(x)), [1, c]), reshape(moment, [1, c])]);
 };
 
+/** Each sample by its own mean and variance over all axes but the first, then gamma and beta of each channel. */
+const elementaryLayerNorm = (x: Node, gamma: Node, beta: Node, eps: number): Node => {
+  const features = reshape(x, [x.shape[0], sizeOf(x.shape) / x.shape[0]]);
+  const apart = sub(features, mean(features, [1], true));
+  const hat = mul(apart, rsqrt(scale(mean(square(apart), [1], true), 1, eps)));
+  return add(mul(reshape(hat, x.shape), gamma), beta);
+};
+
 const sumDepth = (x: Node): number => lower.reduceDepth(1, rowsOf(x.shape), channelsOf(x.shape)) + 2;
 
 export const norm = {
@@ -216,6 +224,42 @@ export const norm = {
       },
     },
     samples: samples((x) => [normal(x), vector(x), normal(x)]),
+    errors: [badVector],
+  },
+  layerNorm: {
+    summary:
+      'x [n, .., channels] with each sample at mean 0 and variance 1 over all its axes, ·gamma + beta by channel',
+    shape: ([x, gamma, beta]) => {
+      checkVectors('layerNorm', x, { gamma, beta });
+      return x.shape;
+    },
+    vjp: viaExpression(([x, gamma, beta], { attrs }) => elementaryLayerNorm(x, gamma, beta, attrs.eps)),
+    reference: ([x, gamma, beta], { eps }, out) => {
+      const c = channelsOf(x.shape);
+      const features = x.data.length / x.shape[0];
+      for (let from = 0; from < x.data.length; from += features) {
+        const sample = x.data.subarray(from, from + features);
+        const mu = sample.reduce((total, v) => total + v, 0) / features;
+        const variance = sample.reduce((total, v) => total + (v - mu) ** 2, 0) / features;
+        sample.forEach((v, i) => {
+          out.data[from + i] = ((v - mu) / Math.sqrt(variance + eps)) * gamma.data[i % c] + beta.data[i % c];
+        });
+      }
+    },
+    roundings: ({ inputs: [x] }) => 4 * (lower.reduceDepth(x.shape[0], sizeOf(x.shape) / x.shape[0], 1) + 2) + 16,
+    lowering: {
+      expand: ({ inputs: [x, gamma, beta], attrs }) => elementaryLayerNorm(x, gamma, beta, attrs.eps),
+    },
+    samples: [
+      [1, 2],
+      [65, 3],
+      [2, 257],
+      [5, 7, 3, 5],
+      [3, 2, 130],
+    ].map((x) => ({
+      inputs: [normal(x), vector(x), vector(x)],
+      attrs: { eps: 1e-2 },
+    })),
     errors: [badVector],
   },
   batchNormSums: {
