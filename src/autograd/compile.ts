@@ -1,14 +1,14 @@
 /** Makes a graph ready for a device: ops expanded and ordered, tensors placed, kernels chosen, dispatches recorded. */
 import { ShapeError } from '../errors.ts';
 import type { Device } from '../kernels/device.ts';
-import { grid, type Lowered, PipelineCache } from '../kernels/kernel.ts';
+import { grid, type Lowered, PipelineCache, workgroupSize } from '../kernels/kernel.ts';
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
 import { type Node, sizeOf, substitute, topological } from './graph.ts';
 import { viewBase } from './ops/shape.ts';
-import type { Data, Plan, Step } from './plan.ts';
+import type { Anomaly, Data, Plan, PlanOptions, Step } from './plan.ts';
 
-export interface CompileOptions {
+export interface CompileOptions extends PlanOptions {
   /** Fill new buffers with NaN, so that an element that no kernel writes shows. */
   poison?: boolean;
 }
@@ -78,7 +78,7 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   const updates = (step.updates ?? []).map(([variable, value]) => [variable, found.get(value)!] as const);
 
   const order = schedule([...outputs, ...updates.map(([, value]) => value)]);
-  const layout = new Layout(store, order, outputs, updates);
+  const layout = new Layout(store, order, outputs, updates, options.detectAnomaly ?? false);
   const slots = layout.slots.filter((slot) => !slot.buffer);
 
   const program = await device.scoped('allocation', async () => {
@@ -98,6 +98,7 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
     run: () => {
       device.check();
       const encoder = device.gpu.createCommandEncoder();
+      if (layout.flags) encoder.clearBuffer(layout.flags.buffer!);
       program.encode(encoder);
       device.gpu.queue.submit([encoder.finish()]);
     },
@@ -109,6 +110,11 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
       return node.dtype === 'u32' ? new Uint32Array(data) : new Float32Array(data);
     },
     profile: () => program.profile(),
+    anomaly: async () => {
+      if (!layout.flags) return undefined;
+      const words = new Uint32Array(await device.read(layout.flags.buffer!, layout.watched.length * 4));
+      return layout.firstAnomaly(words);
+    },
     stats: { dispatches: program.dispatches, flops, bytes, memory, buffers: slots.length },
     destroy: () => {
       program.destroy();
@@ -126,7 +132,8 @@ function expandAll(done: Map<Node, Node>): (node: Node) => Node {
     if (!lowering || !('expand' in lowering)) return node;
     let result = done.get(node);
     if (!result) {
-      [result] = substitute([lowering.expand(node)], new Map(node.inputs.map((input) => [input, input])), rewrite);
+      const written = node.graph.within(node.scope, () => lowering.expand(node), true);
+      [result] = substitute([written], new Map(node.inputs.map((input) => [input, input])), rewrite);
       done.set(node, result);
     }
     return result;
@@ -201,14 +208,28 @@ class Layout {
   private readonly planned: { node: Node; lowered: Lowered; temps: Slot[] }[] = [];
   private readonly copies: { after: number; from: Home; to: Home; elements: number; label: string }[] = [];
   private readonly free: Slot[] = [];
+  /** Tensors that are looked at for NaN and infinities, in order, and a word of findings for each. */
+  readonly watched: Node[] = [];
+  readonly flags: Slot | undefined;
 
   constructor(
     store: GpuStore,
     order: readonly Node[],
     outputs: readonly Node[],
     updates: readonly (readonly [Node, Node])[],
+    detectAnomaly: boolean,
   ) {
     this.store = store;
+    if (detectAnomaly) {
+      const watchable = ({ op, dtype, graph }: Node): boolean => {
+        const lowering = graph.ops[op]?.lowering;
+        return dtype === 'f32' && (op === 'variable' || (lowering !== undefined && 'kernels' in lowering));
+      };
+      this.watched = order.filter(watchable);
+      // Variables before everything: what a run begins with is no fault of its own.
+      this.watched.sort((a, b) => Number(b.op === 'variable') - Number(a.op === 'variable'));
+      this.flags = this.newSlot(this.watched.length);
+    }
     const kept = new Set<Node>([...outputs, ...updates.map(([, value]) => value)].map((node) => viewBase(node).base));
     const packed = this.placePacks(order);
     const lastUse = new Map<Node, number>();
@@ -238,6 +259,14 @@ class Layout {
   }
 
   private readonly pooled = new Set<Slot>();
+
+  /** What the flags of a run say. */
+  firstAnomaly(words: Uint32Array): Anomaly | undefined {
+    const slot = words.findIndex((word) => word !== 0);
+    if (slot < 0) return undefined;
+    const found = ~words[slot] >>> 0;
+    return { node: this.watched[slot], element: found >>> 1, value: found & 1 ? 'an infinity' : 'NaN' };
+  }
 
   home(node: Node): Home {
     const { base, offset } = viewBase(node);
@@ -383,6 +412,25 @@ class Layout {
       size: Math.min(Math.max(16, Math.ceil((elements * 4) / 16) * 16), slot.buffer!.size - offset * 4),
     });
     const result: PlacedCall[] = [];
+    const slots = new Map(this.watched.map((node, slot) => [node, slot]));
+    const watch = (node: Node): void => {
+      const slot = slots.get(node);
+      if (slot === undefined) return;
+      const size = sizeOf(node.shape);
+      const threads = Math.min(size, 1 << 16);
+      const workgroups = grid(threads);
+      result.push({
+        label: 'finite',
+        call: {
+          kernel: kernels.finite,
+          params: [size, slot, workgroups[0] * workgroups[1] * workgroupSize],
+          workgroups,
+          buffers: [],
+        },
+        places: [at(this.home(node), size), at({ slot: this.flags!, offset: 0 }, this.watched.length)],
+      });
+    };
+    for (const node of this.watched) if (node.op === 'variable') watch(node);
     let copied = 0;
     const flushCopies = (planned: number): void => {
       for (; copied < this.copies.length && this.copies[copied].after <= planned; copied++) {
@@ -414,6 +462,7 @@ class Layout {
         });
         result.push({ call, places, label: node.op });
       }
+      watch(node);
     });
     flushCopies(this.planned.length);
     return result;

@@ -1,14 +1,14 @@
 import { ShapeError } from '../errors.ts';
 import type { Device } from '../kernels/device.ts';
 import { type CompileOptions, compile, GpuStore } from './compile.ts';
-import { type DType, type Node, type Shape, sizeOf, type Value } from './graph.ts';
-import type { Data, Plan, Step } from './plan.ts';
+import { type DType, type Node, type Shape, sizeOf, topological, type Value } from './graph.ts';
+import type { Anomaly, Data, Plan, PlanOptions, Step } from './plan.ts';
 import { evaluate } from './reference.ts';
 
 /** Something that runs graphs: the GPU, or the f64 reference. Variables are kept by name, for all plans alike. */
 export interface Executor {
   readonly kind: 'gpu' | 'reference';
-  plan(step: Step): Promise<Plan>;
+  plan(step: Step, options?: PlanOptions): Promise<Plan>;
   /** Sets a variable, which is made on first use. */
   write(variable: Node, data: Data): void;
   read(variable: Node): Promise<Data>;
@@ -42,8 +42,8 @@ export class GpuExecutor implements Executor {
     this.options = options;
   }
 
-  plan(step: Step): Promise<Plan> {
-    return compile(this.store, step, this.options);
+  plan(step: Step, options: PlanOptions = {}): Promise<Plan> {
+    return compile(this.store, step, { ...this.options, ...options });
   }
 
   write(variable: Node, data: Data): void {
@@ -81,15 +81,25 @@ export class ReferenceExecutor implements Executor {
   readonly kind = 'reference';
   private readonly store = new Map<string, Data>();
 
-  async plan({ outputs = [], updates = [] }: Step): Promise<Plan> {
+  async plan({ outputs = [], updates = [] }: Step, { detectAnomaly = false }: PlanOptions = {}): Promise<Plan> {
     let results = new Map<Node, Value>();
+    let first: Anomaly | undefined;
+    const look = (node: Node, data: Float64Array): void => {
+      if (first || node.dtype !== 'f32') return;
+      // As f32 has it: what a device would hold.
+      const element = data.findIndex((v) => !Number.isFinite(Math.fround(v)));
+      if (element >= 0) first = { node, element, value: Number.isNaN(data[element]) ? 'NaN' : 'an infinity' };
+    };
     const wanted = [...outputs, ...updates.map(([, value]) => value)];
     return {
       run: () => {
-        const values = evaluate(wanted, (variable) => ({
-          shape: variable.shape,
-          data: Float64Array.from(this.variable(variable)),
-        }));
+        first = undefined;
+        const variable = (node: Node): Value => ({ shape: node.shape, data: Float64Array.from(this.variable(node)) });
+        if (detectAnomaly) {
+          // What the run begins with is no fault of an op: variables first, as on the GPU.
+          for (const node of topological(wanted)) if (node.op === 'variable') look(node, variable(node).data);
+        }
+        const values = evaluate(wanted, variable, undefined, detectAnomaly ? look : undefined);
         results = new Map(wanted.map((node, i) => [node, values[i]]));
         for (const [variable, value] of updates) {
           this.store.set(variable.attrs.name, typed(variable.dtype, results.get(value)!.data));
@@ -101,6 +111,7 @@ export class ReferenceExecutor implements Executor {
         return typed(node.dtype, value.data);
       },
       profile: async () => [],
+      anomaly: async () => first,
       stats: { dispatches: 0, flops: 0, bytes: 0, memory: 0, buffers: 0 },
       destroy: () => {},
     };

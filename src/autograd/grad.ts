@@ -31,18 +31,20 @@ export function grad(output: Node, targets: readonly Node[], cotangent?: Node): 
     if (!wanted.has(node)) cotangents.delete(node);
     const { vjp } = node.graph.ops[node.op];
     if (typeof vjp !== 'function') throw new ShapeError(`grad: ${node.op} has no gradient: ${vjp.none}`);
-    const parts = vjp(node, g);
+    const scope = `gradient of ${node.scope || node.op}`;
+    const inScope = <T>(trace: () => T): T => node.graph.within(scope, trace, true);
+    const parts = inScope(() => vjp(node, g));
     node.inputs.forEach((input, i) => {
       const part = parts[i];
       if (!part || !needed.has(input)) return;
-      const value = part();
+      const value = inScope(part);
       if (!sameShape(value.shape, input.shape)) {
         throw new ShapeError(
           `${node.op}: its gradient rule gives ${showShape(value.shape)} for input ${i} of ${showShape(input.shape)}`,
         );
       }
       const before = cotangents.get(input);
-      cotangents.set(input, before ? add(before, value) : value);
+      cotangents.set(input, before ? inScope(() => add(before, value)) : value);
     });
   }
   return targets.map((target) => cotangents.get(target) ?? fill(target.graph, 0, target.shape));

@@ -17,6 +17,8 @@ export interface Node {
   readonly attrs: Attrs;
   readonly shape: Shape;
   readonly dtype: DType;
+  /** Where it was traced, for people: `critic conv1`, `gradient of critic conv1`; empty where nobody said. */
+  readonly scope: string;
 }
 
 /** A reference value: numbers of f32 or u32 tensors alike are held as doubles. */
@@ -85,14 +87,37 @@ export const sizeOf = (shape: Shape): number => shape.reduce((product, d) => pro
 export const showShape = (shape: Shape): string => `[${shape.join(',')}]`;
 export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((d, i) => d === b[i]);
 
+/** The index of an element of a tensor, in brackets: `[0,3,2,1]`. */
+export function showIndex(element: number, shape: Shape): string {
+  const index: number[] = [];
+  let rest = element;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    index.unshift(rest % shape[axis]);
+    rest = Math.floor(rest / shape[axis]);
+  }
+  return showShape(index);
+}
+
 /** A traced computation. `apply` checks shapes and returns an equal node where there is one (hash-consing). */
 export class Graph {
   readonly ops: OpTable;
   private readonly known = new Map<string, Node>();
   private count = 0;
+  private scope = '';
 
   constructor(ops: OpTable) {
     this.ops = ops;
+  }
+
+  /** Traces `body` with its new nodes in a scope of that name; `replace` leaves out the scopes around it. */
+  within<T>(name: string, body: () => T, replace = false): T {
+    const outer = this.scope;
+    this.scope = replace || outer === '' ? name : `${outer} ${name}`;
+    try {
+      return body();
+    } finally {
+      this.scope = outer;
+    }
   }
 
   /** A persistent buffer: parameters, optimiser state, data, counters. Names are unique in a graph. */
@@ -136,7 +161,7 @@ export class Graph {
   }
 
   private add(key: string, op: string, inputs: readonly Node[], attrs: Attrs, shape: Shape, dtype: DType): Node {
-    const node: Node = { id: this.count++, graph: this, op, inputs, attrs, shape, dtype };
+    const node: Node = { id: this.count++, graph: this, op, inputs, attrs, shape, dtype, scope: this.scope };
     this.known.set(key, node);
     return node;
   }
@@ -189,7 +214,9 @@ export function substitute(
     if (done.has(node)) continue;
     const inputs = node.inputs.map((input) => done.get(input)!);
     const same = inputs.every((input, i) => input === node.inputs[i]);
-    done.set(node, rewrite(same ? node : node.graph.apply(node.op, inputs, node.attrs)));
+    const rebuilt = (): Node =>
+      node.graph.within(node.scope, () => node.graph.apply(node.op, inputs, node.attrs), true);
+    done.set(node, rewrite(same ? node : rebuilt()));
   }
   return roots.map((root) => done.get(root)!);
 }

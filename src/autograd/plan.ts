@@ -10,6 +10,20 @@ export interface Step {
   updates?: readonly (readonly [variable: Node, value: Node])[];
 }
 
+export interface PlanOptions {
+  /** Look at every f32 tensor of a run for NaN and infinities: `anomaly()` then tells. It costs a pass over each. */
+  detectAnomaly?: boolean;
+}
+
+/** The first tensor of a run, in the order of execution, that held a NaN or an infinity. */
+export interface Anomaly {
+  /** The op's result, or a variable that the run began with. */
+  node: Node;
+  /** Its first element that is no number. */
+  element: number;
+  value: 'NaN' | 'an infinity';
+}
+
 /** A step made ready. `run` is one replay (on the GPU one submit, without waiting for it). */
 export interface Plan {
   run(): void;
@@ -17,6 +31,8 @@ export interface Plan {
   read(node: Node): Promise<Data>;
   /** Times of each dispatch of one more run; empty on the reference executor. */
   profile(): Promise<DispatchTime[]>;
+  /** What went wrong first in the last run; undefined where nothing did, or nobody looks. Waits for the run. */
+  anomaly(): Promise<Anomaly | undefined>;
   readonly stats: PlanStats;
   destroy(): void;
 }

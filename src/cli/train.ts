@@ -19,6 +19,7 @@ interface TrainOptions {
   out?: string;
   resume?: boolean;
   pauseAt?: number;
+  detectAnomaly?: boolean;
   logEvery: number;
   checkpointEvery: number;
   measureEvery: number;
@@ -61,6 +62,7 @@ function trainModel(kind: ModelKind, about: string, preset: string): Command {
     .option('--log-every <n>', 'steps between two lines of the log', integer(1), 50)
     .option('--checkpoint-every <n>', 'steps between two checkpoints', integer(1), 500)
     .option('--measure-every <n>', 'steps between two measurements on left-out rows', integer(1), 200)
+    .option('--detect-anomaly', 'stop at the first NaN or infinity and name the tensor that had it; slower')
     .option('--print-config', 'print the settings that would be used, and stop')
     .addOption(deviceOption())
     .action((options: TrainOptions) => run(kind, preset, options));
@@ -148,6 +150,7 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
       checkpointEvery: options.checkpointEvery,
       measureEvery: options.measureEvery,
       pauseAt: options.pauseAt,
+      detectAnomaly: options.detectAnomaly,
       interrupted: () => stop,
       onLog: (line) => {
         progress.losses(line);

@@ -31,6 +31,7 @@ export const kernels = {
   sampleRows: { files: ['philox', 'sampleRows'], entry: 'main', bindings: ['read', 'write'] },
   unfold: { files: ['unfold'], entry: 'main', bindings: ['read', 'read', 'write'] },
   decode: { files: ['decode'], entry: 'main', bindings: ['read', 'write'] },
+  finite: { files: ['finite'], entry: 'main', bindings: ['read', 'readwrite'] },
   increment: { files: ['increment'], entry: 'main', bindings: ['readwrite'] },
   ema: { files: ['ema'], entry: 'main', bindings: ['readwrite', 'read'] },
   adam: { files: ['optimiser'], entry: 'adam', bindings: ['readwrite', 'read', 'read'] },

@@ -58,12 +58,15 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
   const generate = (stream: number): { fake: Node; moments: Node | undefined } => {
     const norm = trainingNorm(generator.parameters);
     const weights = generator.parameters.views(generatorState.node);
-    return { fake: generator.apply(noise(stream), { weights, norm: norm.mode, eps }), moments: norm.packed() };
+    const fake = graph.within('generator', () => generator.apply(noise(stream), { weights, norm: norm.mode, eps }));
+    return { fake, moments: norm.packed() };
   };
   // Batch norm in the critic takes real, fake and interpolated rows apart, as the released graph does; without it, real
   // and fake go through as one batch.
-  const judge = (x: Node, weights: readonly Node[], extras?: readonly Node[]): Node =>
-    critic.apply(x, { weights, norm: trainingNorm(critic.parameters).mode, eps, extras });
+  const judge = (rows: string, x: Node, weights: readonly Node[], extras?: readonly Node[]): Node =>
+    graph.within(`critic on ${rows}:`, () =>
+      critic.apply(x, { weights, norm: trainingNorm(critic.parameters).mode, eps, extras }),
+    );
   const apart = critic.parameters.norms.length > 0;
 
   let state = criticState.node;
@@ -77,9 +80,9 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
     const weights = critic.parameters.views(state);
     let onReal: Node;
     let onFake: Node;
-    if (apart) [onReal, onFake] = [judge(real, weights), judge(fake, weights)];
+    if (apart) [onReal, onFake] = [judge('real', real, weights), judge('fake', fake, weights)];
     else {
-      const both = judge(b.concat([real, fake]), weights);
+      const both = judge('real and fake', b.concat([real, fake]), weights);
       [onReal, onFake] = [b.rows(both, 0, batch), b.rows(both, batch, 2 * batch)];
     }
     lossCritic = b.wassersteinCritic(onReal, onFake);
@@ -95,7 +98,7 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
         return b.add(x, b.mul(part, b.sub(to[i], x)));
       });
       const [x, ...extras] = between;
-      penalty = b.gradientPenalty(...grad(b.sum(judge(x, weights, extras)), between));
+      penalty = b.gradientPenalty(...grad(b.sum(judge('interpolated', x, weights, extras)), between));
       total = b.add(total, b.scale(penalty, constraint.lambda));
     }
     const gradient = critic.parameters.pack(grad(total, weights));
@@ -110,7 +113,7 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
   const { fake, moments } = generate(streams.generator);
   // The critic's last update used this generator's samples: no gradient goes back through it.
   const settled = critic.parameters.views(b.stopGradient(state));
-  const lossGenerator = b.wassersteinGenerator(judge(fake, settled));
+  const lossGenerator = b.wassersteinGenerator(judge('fake', fake, settled));
   const gradient = generator.parameters.pack(grad(lossGenerator, generator.parameters.views(generatorState.node)));
   const newGenerator = update(config.generatorOptimiser, generatorState.node, gradient, step, {
     decay: config.decay,

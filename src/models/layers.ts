@@ -68,7 +68,7 @@ export class ParameterSet {
 
   /** Nodes of all parameters, views of a flat vector (or of the first row of an optimiser's state). */
   views(flat: Node): Node[] {
-    return this.list.map(({ offset, shape }) => b.view(flat, offset, shape));
+    return this.list.map(({ name, offset, shape }) => flat.graph.within(name, () => b.view(flat, offset, shape), true));
   }
 
   /** Gradients side by side as the parameters are. */
@@ -106,7 +106,7 @@ type Layer = (x: Node, pass: Pass) => Node;
 class Builder {
   readonly parameters: ParameterSet;
   private readonly prefix: string;
-  private readonly layers: Layer[] = [];
+  private readonly layers: { name: string; layer: Layer }[] = [];
   private readonly initial: 'he' | 'normal';
   private readonly activation: ActivationConfig;
 
@@ -128,7 +128,7 @@ class Builder {
     const w = this.parameters.add(`${this.prefix}${name}.weights`, [inputs, outputs], this.deviation(inputs, last));
     const initial = start === 'frequencies' ? start : { constant: start };
     const bias = this.parameters.add(`${this.prefix}${name}.bias`, [outputs], initial);
-    this.layers.push((x, { weights }) => b.add(b.dense(x, weights[w]), weights[bias]));
+    this.step(name, (x, { weights }) => b.add(b.dense(x, weights[w]), weights[bias]));
   }
 
   conv(name: string, size: readonly [number, number], channels: number, l: Conv): void {
@@ -140,9 +140,7 @@ class Builder {
     );
     const bias = this.parameters.add(`${this.prefix}${name}.bias`, [l.filters], { constant: 0 });
     const padding = b.samePadding(size, l.kernel, l.strides);
-    this.layers.push((x, { weights }) =>
-      b.add(b.conv2d(x, weights[f], { strides: l.strides, padding }), weights[bias]),
-    );
+    this.step(name, (x, { weights }) => b.add(b.conv2d(x, weights[f], { strides: l.strides, padding }), weights[bias]));
   }
 
   /** Transposed convolution: the adjoint of the convolution from `size` (what it makes) to what comes in. */
@@ -157,7 +155,7 @@ class Builder {
     );
     const bias = this.parameters.add(`${this.prefix}${name}.bias`, [l.filters], { constant: 0 });
     const padding = b.samePadding(size, l.kernel, l.strides);
-    this.layers.push((x, { weights }) =>
+    this.step(name, (x, { weights }) =>
       b.add(b.conv2dInputGrad(x, weights[f], { strides: l.strides, padding, size }), weights[bias]),
     );
   }
@@ -167,12 +165,12 @@ class Builder {
     const gamma = this.parameters.add(`${this.prefix}${name}.gamma`, [channels], { constant: 1 });
     const beta = this.parameters.add(`${this.prefix}${name}.beta`, [channels], { constant: 0 });
     if (kind === 'layer') {
-      this.layers.push((x, { weights, eps }) => b.layerNorm(x, weights[gamma], weights[beta], eps));
+      this.step(name, (x, { weights, eps }) => b.layerNorm(x, weights[gamma], weights[beta], eps));
       return;
     }
     const k = this.parameters.addNorm(channels);
     const { offset } = this.parameters.norms[k];
-    this.layers.push((x, { weights, norm, eps }) => {
+    this.step(name, (x, { weights, norm, eps }) => {
       if (norm.train) {
         norm.seen[k] = b.moments(x);
         return b.batchNorm(x, weights[gamma], weights[beta], eps);
@@ -183,16 +181,19 @@ class Builder {
 
   activate(): void {
     const { activation } = this;
-    this.layers.push((x) => (activation === 'relu' ? b.relu(x) : b.leakyRelu(x, activation.leakyRelu)));
+    this.step('activation', (x) => (activation === 'relu' ? b.relu(x) : b.leakyRelu(x, activation.leakyRelu)));
   }
 
-  step(layer: Layer): void {
-    this.layers.push(layer);
+  /** Adds a layer; what it traces is named after it. */
+  step(name: string, layer: Layer): void {
+    this.layers.push({ name: `${this.prefix}${name}`, layer });
   }
 
   network(): Network {
     const { parameters, layers } = this;
-    return { parameters, extras: () => [], apply: (x, pass) => layers.reduce((y, layer) => layer(y, pass), x) };
+    const apply: Network['apply'] = (x, pass) =>
+      layers.reduce((y, { name, layer }) => y.graph.within(name, () => layer(y, pass)), x);
+    return { parameters, extras: () => [], apply };
   }
 }
 
@@ -224,13 +225,13 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
       width = units;
     });
     net.dense('out', width, matrix[0] * matrix[1], true, config.outputBias);
-    net.step((x) => b.reshape(x, [x.shape[0], ...last]));
+    net.step('reshape', (x) => b.reshape(x, [x.shape[0], ...last]));
   } else {
     const [h, w, c] = config.head;
     net.dense('head', config.latent, h * w * c);
     net.norm(config.norm, 'headNorm', h * w * c);
     net.activate();
-    net.step((x) => b.reshape(x, [x.shape[0], h, w, c]));
+    net.step('reshape', (x) => b.reshape(x, [x.shape[0], h, w, c]));
     let size: readonly [number, number] = [h, w];
     let channels = c;
     config.layers.forEach((layer, i) => {
@@ -257,10 +258,10 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
   }
   // Softmax is along the counts; the cells' last axis is the single channel.
   const { output } = config;
-  if (output === 'sigmoid') net.step((x) => b.sigmoid(x));
+  if (output === 'sigmoid') net.step('sigmoid', (x) => b.sigmoid(x));
   else {
     const temperature = output === 'softmax' ? 1 : output.softmax;
-    net.step((x) => {
+    net.step('softmax', (x) => {
       const rows = b.reshape(b.scale(x, 1 / temperature), [x.shape[0] * matrix[0], matrix[1]]);
       return b.reshape(b.absentSoftmax(rows), x.shape);
     });
@@ -281,7 +282,7 @@ export function criticNetwork(
   if (config.kind === 'dense') {
     const cells = matrix[0] * matrix[1];
     width = cells;
-    net.step((x) => b.reshape(x, [x.shape[0], cells]));
+    net.step('reshape', (x) => b.reshape(x, [x.shape[0], cells]));
     const { sizeInput, hidden } = config;
     [...hidden, outputs].forEach((units, i) => {
       const last = i === hidden.length;
@@ -289,7 +290,7 @@ export function criticNetwork(
       if (i === 0 && sizeInput !== undefined) {
         // One more row of the first layer's weights, kept apart: the cells need no copy to stand beside the size.
         const row = net.parameters.add(`${prefix}size.weights`, [1, units], { deviation: Math.sqrt(2 / cells) });
-        net.step((x, pass) => b.add(x, b.dense(pass.extras![0], pass.weights[row])));
+        net.step('size', (x, pass) => b.add(x, b.dense(pass.extras![0], pass.weights[row])));
         extras = (x) => [b.scale(b.sum(b.reshape(x, [x.shape[0], cells]), [1], true), sizeInput)];
       }
       if (last) return;
@@ -308,7 +309,7 @@ export function criticNetwork(
       channels = layer.filters;
     });
     width = size[0] * size[1] * channels;
-    net.step((x) => b.reshape(x, [x.shape[0], width]));
+    net.step('reshape', (x) => b.reshape(x, [x.shape[0], width]));
     net.dense('out', width, outputs, true);
   }
   const network = net.network();

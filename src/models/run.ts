@@ -14,7 +14,8 @@ import {
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../autograd/executor.ts';
-import type { Plan, PlanStats } from '../autograd/plan.ts';
+import { type Node, showIndex, showShape } from '../autograd/graph.ts';
+import type { Anomaly, Plan, PlanStats } from '../autograd/plan.ts';
 import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../chem/dataset.ts';
 import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
@@ -24,7 +25,7 @@ import { aeTrainer } from './ae.ts';
 import { type Checkpoint, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
 import type { Config } from './config.ts';
 import { ganTrainer } from './gan.ts';
-import { initialise, type Measurement, type Trainer } from './training.ts';
+import { initialise, type Measurement, parameterAt, type Trainer } from './training.ts';
 
 export const checkpointName = 'checkpoint.safetensors';
 export const logName = 'log.jsonl';
@@ -74,6 +75,8 @@ export interface RunOptions {
   checkpointEvery: number;
   /** Steps between two measurements on left-out rows (models that have them). */
   measureEvery: number;
+  /** Look at every tensor of every step for NaN and infinities, and name the first: slower, one step in flight. */
+  detectAnomaly?: boolean;
   /** Stop after this step as if interrupted. */
   pauseAt?: number;
   /** Stop after so many seconds as if interrupted. */
@@ -176,7 +179,10 @@ export async function train(options: RunOptions): Promise<RunResult> {
   const unlock = lock(folder);
   try {
     const trainer = makeTrainer(config, data.train.rows);
-    const plan = await options.executor.plan({ outputs: Object.values(trainer.outputs), updates: trainer.updates });
+    const plan = await options.executor.plan(
+      { outputs: Object.values(trainer.outputs), updates: trainer.updates },
+      { detectAnomaly: options.detectAnomaly },
+    );
     const measurement = await measurementOf(options, trainer);
     try {
       return await trainLocked(options, trainer, plan, measurement);
@@ -229,6 +235,8 @@ async function trainLocked(
       adapter: options.adapter,
     });
 
+  const lastGood = (): string =>
+    existsSync(checkpoint) ? `${checkpoint} holds the last good state` : 'no checkpoint had been written yet';
   let step = first;
   let perStep = 0;
   const interrupted = (): boolean =>
@@ -243,7 +251,7 @@ async function trainLocked(
       next(options.checkpointEvery),
       measurement ? next(options.measureEvery) : last,
     );
-    const many = perStep > 0 ? Math.max(1, Math.floor(queueSeconds / perStep)) : 1;
+    const many = perStep > 0 && !options.detectAnomaly ? Math.max(1, Math.floor(queueSeconds / perStep)) : 1;
     const target = Math.min(stop, step + many);
     const steps = target - step;
     const start = performance.now();
@@ -261,6 +269,10 @@ async function trainLocked(
     else if (end - awake < 0.05 * (end - start)) perStep *= 0.7;
     else perStep = 0.7 * perStep + 0.3 * took;
     options.onProgress?.(step);
+    const anomaly = await plan.anomaly();
+    if (anomaly) {
+      throw new CheckpointError(`training diverged: ${anomalyText(anomaly, trainer)}, in step ${step}; ${lastGood()}`);
+    }
 
     // Asked once: a run must not end between its last line and its last checkpoint.
     ended = step === last || interrupted();
@@ -273,7 +285,7 @@ async function trainLocked(
       const bad = names.find((name) => !Number.isFinite(line[name]));
       if (bad !== undefined) {
         throw new CheckpointError(
-          `training diverged: ${bad} is ${line[bad]} at step ${step}; ${checkpoint} holds the last good state. Try lower learning rates`,
+          `training diverged: ${bad} is ${line[bad]} at step ${step}; ${lastGood()}. Try lower learning rates; --detect-anomaly names the first tensor at fault`,
         );
       }
     } else if (measurement && step % options.measureEvery === 0) {
@@ -294,6 +306,19 @@ async function trainLocked(
     counts: trainer.counts,
     rate: (step - first) / Math.max(spent, 1e-9),
   };
+}
+
+/** Which tensor was the first to hold a NaN or an infinity, where in the model it belongs, and what went into it. */
+function anomalyText({ node, element, value }: Anomaly, trainer: Trainer): string {
+  const name = ({ op, attrs, scope, shape }: Node): string =>
+    `${op === 'variable' ? attrs.name : op} ${showShape(shape)}${scope && ` (${scope})`}`;
+  if (node.op === 'variable') {
+    const state = trainer.state.find((variable) => variable.node.attrs.name === node.attrs.name);
+    const at = (state && parameterAt(state, element)) ?? showIndex(element, node.shape);
+    return `${name(node)} began the step with ${value} at ${at}`;
+  }
+  const from = node.inputs.map(name).join(' and ');
+  return `the first tensor with ${value} is ${name(node)}, at ${showIndex(element, node.shape)}, made from ${from}`;
 }
 
 function appendLine(file: string, line: LogLine): void {

@@ -129,7 +129,7 @@ describeGpu('training', () => {
     expect(last).toBeLessThan(0.05 * first);
   });
 
-  it.each<[string, Config]>([
+  it.each<[string, Config, number?]>([
     ['GAN with gradient penalty', tinyGan()],
     [
       'GAN with clipping and batch norm in the critic',
@@ -139,13 +139,23 @@ describeGpu('training', () => {
         criticOptimiser: rmsProp,
       }),
     ],
+    [
+      'GAN with gradient penalty and layer norm in the critic',
+      tinyGan({ critic: { ...tinyGan().critic, norm: 'layer' } }),
+    ],
+    [
+      'GAN with gradient penalty and batch norm in the critic',
+      tinyGan({ critic: { ...tinyGan().critic, norm: 'batch' } }),
+      // The penalty of a critic with batch norm begins at 160: with 0.01 it is 1e9 a step later, on both executors.
+      1e-6,
+    ],
     ['autoencoder', tinyAe()],
     ['dense GAN with a size input', tinyDenseGan()],
     ['dense autoencoder', tinyDenseAe()],
-  ])('%s: three steps on the GPU are those of the reference', async (_, config) => {
+  ])('%s: three steps on the GPU are those of the reference', async (_, config, learningRate = 0.01) => {
     // SGD for what moves the weights: Adam divides a gradient by its own size, so that a sign that round-off decides
     // would move a weight a whole step.
-    const sgd = { name: 'sgd', learningRate: 0.01, momentum: 0.9 };
+    const sgd = { name: 'sgd', learningRate, momentum: 0.9 };
     const changed = (
       config.model === 'gan'
         ? { ...config, generatorOptimiser: sgd, criticOptimiser: sgd }
@@ -225,13 +235,44 @@ describeGpu('training', () => {
     const run = trainTiny(gpu, { folder, config, from, logEvery: 5, checkpointEvery: 500 });
     await expect(run).rejects.toThrow(CheckpointError);
     await expect(run).rejects.toThrow(
-      /^training diverged: (lossCritic|gradientPenalty|lossGenerator) is (NaN|-?Infinity) at step \d+; .*checkpoint\.safetensors holds the last good state\. Try lower learning rates$/,
+      /^training diverged: (lossCritic|gradientPenalty|lossGenerator) is (NaN|-?Infinity) at step \d+; .*checkpoint\.safetensors holds the last good state\. Try lower learning rates; --detect-anomaly names the first tensor at fault$/,
     );
     expect(readFileSync(join(folder, checkpointName)).equals(before)).toBe(true);
     // Nothing stands in the way of going on from it.
     const resumed = await trainTiny(gpu, { folder, config: sane, from: findCheckpoint(folder) });
     expect(resumed).toMatchObject({ step: 40, finished: true });
     expect(logOf(folder).map(({ step }) => step)).toEqual([10, 20, 30, 40]);
+  });
+
+  it('--detect-anomaly names the first tensor that overflows, at its step, and saves nothing after it', async () => {
+    const folder = temporaryFolder();
+    const wild = { name: 'sgd', learningRate: 0.01, momentum: 0.9 };
+    const config = tinyGan({
+      steps: 50,
+      critic: { ...tinyGan().critic, norm: 'batch' },
+      criticOptimiser: wild,
+      generatorOptimiser: wild,
+    });
+    const run = trainTiny(gpu, { folder, config, detectAnomaly: true, logEvery: 1000, checkpointEvery: 1 });
+    await expect(run).rejects.toThrow(CheckpointError);
+    const message = String(await run.catch((error: Error) => error.message));
+    // The penalty's gradient throws the weights far out, and the next variance over them overflows.
+    expect(message).toMatch(
+      /^training diverged: the first tensor with (an infinity|NaN) is \w+ \[[\d,]*\] \((.*critic on \w+: |generator )\w+\d\), at \[[\d,]*\], made from .*, in step (\d+); .*checkpoint\.safetensors holds the last good state$/,
+    );
+    const step = Number(/in step (\d+)/.exec(message)![1]);
+    expect(findCheckpoint(folder).step).toBe(step - 1);
+  });
+
+  it('--detect-anomaly names the weight that a run began with', async () => {
+    const config = tinyGan({ steps: 3 });
+    const folder = temporaryFolder();
+    await trainTiny(gpu, { folder, config, pauseAt: 1 });
+    const from = findCheckpoint(folder);
+    (from.tensors['critic/v/conv1.filter'].data as Float32Array)[5] = Number.NaN;
+    await expect(trainTiny(gpu, { folder, config, from, detectAnomaly: true })).rejects.toThrow(
+      /critic \[3,\d+\] began the step with NaN at v conv1\.filter \[0,0,1,1\], in step 2/,
+    );
   });
 
   it('a NaN that no loss shows is not saved', async () => {
