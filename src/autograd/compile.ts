@@ -33,7 +33,7 @@ export class GpuStore {
     const { name } = variable.attrs;
     let buffer = this.buffers.get(name);
     const bytes = sizeOf(variable.shape) * 4;
-    if (!buffer) {
+    if (!buffer || this.device.isRefused(buffer)) {
       buffer = this.device.createBuffer(bytes, storage(), name);
       this.buffers.set(name, buffer);
     } else if (buffer.size < bytes || buffer.size > Math.max(16, bytes + 15)) {
@@ -81,16 +81,26 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   const layout = new Layout(store, order, outputs, updates, options.detectAnomaly ?? false);
   const slots = layout.slots.filter((slot) => !slot.buffer);
 
-  const program = await device.scoped('allocation', async () => {
-    for (const slot of slots) {
-      slot.buffer = device.createBuffer(slot.elements * 4, storage(), 'tensor');
-      if (options.poison)
-        device.gpu.queue.writeBuffer(slot.buffer, 0, new Uint32Array(slot.buffer.size / 4).fill(0x7fc00000));
-    }
-    for (const { slot, value } of layout.fills)
-      device.gpu.queue.writeBuffer(slot.buffer!, 0, value as Float32Array<ArrayBuffer>);
-    return Program.build(device, store.pipelines, layout.calls());
-  });
+  let made: Program | undefined;
+  const destroy = (): void => {
+    made?.destroy();
+    for (const { buffer } of slots) if (buffer) device.destroyBuffer(buffer);
+  };
+  const program = await device
+    .scoped('allocation', async () => {
+      for (const slot of slots) {
+        slot.buffer = device.createBuffer(slot.elements * 4, storage(), 'tensor');
+        if (options.poison) device.writeBuffer(slot.buffer, new Uint32Array(slot.buffer.size / 4).fill(0x7fc00000));
+      }
+      for (const { slot, value } of layout.fills) device.writeBuffer(slot.buffer!, value);
+      made = await Program.build(device, store.pipelines, layout.calls());
+      return made;
+    })
+    .catch((error) => {
+      // What was made before the refusal is of no use to anyone.
+      destroy();
+      throw error;
+    });
   const { flops, bytes } = program.cost;
   const memory = slots.reduce((total, slot) => total + slot.buffer!.size, 0);
 
@@ -116,10 +126,7 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
       return layout.firstAnomaly(words);
     },
     stats: { dispatches: program.dispatches, flops, bytes, memory, buffers: slots.length },
-    destroy: () => {
-      program.destroy();
-      for (const slot of slots) device.destroyBuffer(slot.buffer!);
-    },
+    destroy,
   };
 }
 

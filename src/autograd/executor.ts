@@ -49,13 +49,7 @@ export class GpuExecutor implements Executor {
   write(variable: Node, data: Data): void {
     checkSize(variable, data);
     this.device.check();
-    this.device.gpu.queue.writeBuffer(
-      this.store.buffer(variable),
-      0,
-      data.buffer as ArrayBuffer,
-      data.byteOffset,
-      data.byteLength,
-    );
+    this.device.writeBuffer(this.store.buffer(variable), data);
   }
 
   async read(variable: Node): Promise<Data> {

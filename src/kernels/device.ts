@@ -57,6 +57,11 @@ export async function requestAdapter(dawn: readonly string[] = []): Promise<GPUA
   return gpu.requestAdapter({ powerPreference: 'high-performance' });
 }
 
+const scopes = ['out-of-memory', 'validation', 'internal'] as const;
+
+const firstLine = ({ message, name }: { message: string; name?: string }): string =>
+  message.split('\n')[0] || name || 'no reason given';
+
 /** One adapter opened through Dawn. A lost device, or an error nobody caught, is thrown by the next call that waits. */
 export class Device {
   readonly gpu: GPUDevice;
@@ -69,6 +74,12 @@ export class Device {
   buffersAlive = 0;
   private failure: DeviceError | undefined;
   private destroyed = false;
+  /** An allocation that was refused, until a call that waits has thrown it. */
+  private refusal: DeviceError | undefined;
+  private readonly refused = new WeakSet<GPUBuffer>();
+  /** The device's answers that are still to come; those about allocations also by buffer. */
+  private readonly pending = new Set<Promise<void>>();
+  private readonly allocations = new WeakMap<GPUBuffer, Promise<void>>();
 
   constructor(gpu: GPUDevice, info: AdapterInfo) {
     this.gpu = gpu;
@@ -90,8 +101,9 @@ export class Device {
 
   /**
    * A zeroed buffer of `bytes` (rounded up to a multiple of 16).
-   * @throws DeviceError where the size is over the device's limits; an allocation that the driver refuses is
-   *   reported by `settled()`.
+   * @throws DeviceError where the size is over the device's limits, or the driver refuses at once; a refusal that it
+   *   reports later is thrown, once, by the next call that waits (`settled`, `scoped`, `read`, `idle`), and the device
+   *   is as good as before.
    */
   createBuffer(bytes: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
@@ -104,24 +116,105 @@ export class Device {
         `${label}: ${size} bytes are over this device's limit of ${most} for one buffer; use a smaller batch or model`,
       );
     }
-    const buffer = this.gpu.createBuffer({ label, size, usage });
+    const refusal = (error: { message: string }): DeviceError =>
+      new DeviceError(
+        `${label}: the device refuses ${size} bytes (${firstLine(error)}); use a smaller batch or model`,
+        {
+          cause: error,
+        },
+      );
+    // A scope of its own, closed before anything else can run: the error must neither count as one that nobody caught
+    // nor be taken for another buffer's.
+    this.gpu.pushErrorScope('out-of-memory');
+    let buffer: GPUBuffer;
+    try {
+      buffer = this.gpu.createBuffer({ label, size, usage });
+    } catch (cause) {
+      this.expect(this.gpu.popErrorScope(), () => {});
+      throw refusal(cause as Error);
+    }
     this.bytesAlive += size;
     this.buffersAlive++;
+    const answer = this.expect(this.gpu.popErrorScope(), (error) => {
+      this.destroyBuffer(buffer);
+      this.refused.add(buffer);
+      this.refusal ??= refusal(error);
+    });
+    this.allocations.set(buffer, answer);
     return buffer;
   }
 
+  /** True once the device has refused a buffer's allocation: it holds nothing, and is not counted as alive. */
+  isRefused(buffer: GPUBuffer): boolean {
+    return this.refused.has(buffer);
+  }
+
   destroyBuffer(buffer: GPUBuffer): void {
+    if (this.refused.has(buffer)) return;
     this.bytesAlive -= buffer.size;
     this.buffersAlive--;
     buffer.destroy();
   }
 
+  /** Sets a buffer's first bytes. One that turns out to be refused takes none: the refusal says so, and only that. */
+  writeBuffer(buffer: GPUBuffer, { buffer: from, byteOffset, byteLength }: ArrayBufferView): void {
+    const scope = this.validated(() =>
+      this.gpu.queue.writeBuffer(buffer, 0, from as ArrayBuffer, byteOffset, byteLength),
+    );
+    this.expect(
+      scope.then(async (error) => {
+        await this.allocations.get(buffer);
+        return error;
+      }),
+      (error) => {
+        if (!this.refused.has(buffer)) this.failure ??= new DeviceError(`the device reports: ${error.message}`);
+      },
+    );
+  }
+
+  /** Runs something that does not wait; what the device says against it. */
+  private validated(make: () => void): Promise<GPUError | null> {
+    this.gpu.pushErrorScope('validation');
+    try {
+      make();
+    } catch (error) {
+      this.expect(this.gpu.popErrorScope(), () => {});
+      throw error;
+    }
+    return this.gpu.popErrorScope();
+  }
+
+  /** Keeps account of an error scope whose answer nobody waits for yet. */
+  private expect(scope: Promise<GPUError | null>, caught: (error: GPUError) => void): Promise<void> {
+    const answer = scope
+      .then(
+        (error) => {
+          if (error) caught(error);
+        },
+        // A lost device has no answers; its loss is reported by `lost`.
+        () => {},
+      )
+      .finally(() => this.pending.delete(answer));
+    this.pending.add(answer);
+    return answer;
+  }
+
+  /**
+   * Waits until the device has answered for every buffer made or written.
+   * @throws DeviceError, once, where it refused an allocation
+   */
+  async settled(): Promise<void> {
+    while (this.pending.size > 0) await Promise.all(this.pending);
+    this.check();
+    const { refusal } = this;
+    this.refusal = undefined;
+    if (refusal) throw refusal;
+  }
+
   /** Runs `make` inside error scopes and throws what they catch, so that a refused allocation reaches the caller. */
   async scoped<T>(what: string, make: () => T | Promise<T>): Promise<T> {
     this.check();
-    this.gpu.pushErrorScope('out-of-memory');
-    this.gpu.pushErrorScope('validation');
-    this.gpu.pushErrorScope('internal');
+    for (const kind of scopes) this.gpu.pushErrorScope(kind);
     let result: T | undefined;
     let thrown: unknown;
     try {
@@ -129,23 +222,32 @@ export class Device {
     } catch (error) {
       thrown = error;
     }
-    const caught = [await this.gpu.popErrorScope(), await this.gpu.popErrorScope(), await this.gpu.popErrorScope()];
+    const caught = await this.wait(Promise.all(scopes.map(() => this.gpu.popErrorScope())));
+    // First the causes: whatever binds a refused buffer is invalid as well, and a lost device fails in many ways.
+    await this.settled();
     if (thrown) throw thrown;
     const first = caught.find((error) => error !== null);
-    if (first) throw new DeviceError(`${what}: ${first.message.split('\n')[0]}`);
-    this.check();
+    if (first) throw new DeviceError(`${what}: ${firstLine(first)}`);
     return result as T;
   }
 
-  /** Copies `bytes` out of a buffer that has COPY_SRC usage; waits for all work submitted before. */
+  /**
+   * Copies `bytes` out of a buffer that has COPY_SRC usage; waits for all work submitted before.
+   * @throws DeviceError where the device is lost, or refuses the copy's memory
+   */
   async read(buffer: GPUBuffer, bytes: number = buffer.size, offset = 0): Promise<ArrayBuffer> {
     this.check();
     const size = Math.ceil(bytes / 4) * 4;
     const staging = this.createBuffer(size, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST, 'staging');
     try {
-      const encoder = this.gpu.createCommandEncoder();
-      encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
-      this.gpu.queue.submit([encoder.finish()]);
+      const scope = this.validated(() => {
+        const encoder = this.gpu.createCommandEncoder();
+        encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
+        this.gpu.queue.submit([encoder.finish()]);
+      });
+      const error = await this.wait(scope);
+      await this.settled();
+      if (error) throw new DeviceError(`the device reports: ${firstLine(error)}`);
       await this.wait(staging.mapAsync(GPUMapMode.READ, 0, size));
       return staging.getMappedRange(0, size).slice(0, bytes);
     } finally {
@@ -156,7 +258,7 @@ export class Device {
   /** Waits for all work submitted before. */
   async idle(): Promise<void> {
     await this.wait(this.gpu.queue.onSubmittedWorkDone());
-    this.check();
+    await this.settled();
   }
 
   /** A promise of the device's; when it fails because the device is gone, says so. */
@@ -167,11 +269,11 @@ export class Device {
       // The loss is reported by another promise, which may settle just after this one.
       await new Promise((resolve) => setImmediate(resolve));
       this.check();
-      throw new DeviceError(`the device failed: ${(cause as Error).message}`, { cause });
+      throw new DeviceError(`the device failed: ${firstLine(cause as Error)}`, { cause });
     }
   }
 
-  /** Ends the device; every buffer of it dies. */
+  /** Ends the device; every buffer of it dies. Blocks until work that was submitted is done. */
   destroy(): void {
     this.destroyed = true;
     this.gpu.destroy();

@@ -89,6 +89,8 @@ export class PipelineCache {
     if (!pipeline) {
       pipeline = this.compile(kernel, constants, key);
       this.pipelines.set(key, pipeline);
+      // A device short of memory may have more of it the next time.
+      pipeline.catch(() => this.pipelines.delete(key));
     }
     return pipeline;
   }

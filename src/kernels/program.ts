@@ -77,29 +77,34 @@ export class Program {
       });
     });
     const uniforms = device.createBuffer(size, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST, 'uniforms');
-    device.gpu.queue.writeBuffer(uniforms, 0, bytes.buffer);
+    device.writeBuffer(uniforms, bytes);
 
-    const groups = calls.map(({ call, places, label }, i) =>
-      device.gpu.createBindGroup({
-        label,
-        layout: pipelines[i].getBindGroupLayout(0),
-        entries: [
-          {
-            binding: 0,
-            resource: {
-              buffer: uniforms,
-              offset: starts[i],
-              size: Math.max(16, Math.ceil(call.params.length / 4) * 16),
+    try {
+      const groups = calls.map(({ call, places, label }, i) =>
+        device.gpu.createBindGroup({
+          label,
+          layout: pipelines[i].getBindGroupLayout(0),
+          entries: [
+            {
+              binding: 0,
+              resource: {
+                buffer: uniforms,
+                offset: starts[i],
+                size: Math.max(16, Math.ceil(call.params.length / 4) * 16),
+              },
             },
-          },
-          ...places.map(({ buffer, offset, size: length }, k) => ({
-            binding: k + 1,
-            resource: { buffer, offset, size: length },
-          })),
-        ],
-      }),
-    );
-    return new Program(device, calls, uniforms, pipelines, groups);
+            ...places.map(({ buffer, offset, size: length }, k) => ({
+              binding: k + 1,
+              resource: { buffer, offset, size: length },
+            })),
+          ],
+        }),
+      );
+      return new Program(device, calls, uniforms, pipelines, groups);
+    } catch (error) {
+      device.destroyBuffer(uniforms);
+      throw error;
+    }
   }
 
   get dispatches(): number {
@@ -159,9 +164,13 @@ export class Program {
       });
       encoder.resolveQuerySet(queries, 0, part.length * 2, resolved, 0);
       gpu.queue.submit([encoder.finish()]);
-      const stamps = new BigUint64Array(await this.device.read(resolved, part.length * 16));
-      this.device.destroyBuffer(resolved);
-      queries.destroy();
+      let stamps: BigUint64Array;
+      try {
+        stamps = new BigUint64Array(await this.device.read(resolved, part.length * 16));
+      } finally {
+        this.device.destroyBuffer(resolved);
+        queries.destroy();
+      }
       part.forEach(({ call, label }, i) => {
         times.push({
           label,
