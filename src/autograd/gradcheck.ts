@@ -10,6 +10,7 @@ import { grad } from './grad.ts';
 import { type Graph, type Node, type OpTable, type Sample, sizeOf, topological, type Value } from './graph.ts';
 import { newGraph } from './ops/index.ts';
 import { Stream } from './philox.ts';
+import type { Plan } from './plan.ts';
 import { evaluate } from './reference.ts';
 
 /** Unit round-off of f32. */
@@ -292,17 +293,21 @@ export async function runOnce(
       );
   }
   const outputs = nodes.map((node) => move.get(node)!);
-  const plan = await executor.plan({ outputs });
-  for (const [node, twin] of renamed) {
-    const { data } = values.get(node)!;
-    executor.write(twin, node.dtype === 'u32' ? Uint32Array.from(data) : Float32Array.from(data));
+  let plan: Plan | undefined;
+  try {
+    plan = await executor.plan({ outputs });
+    for (const [node, twin] of renamed) {
+      const { data } = values.get(node)!;
+      executor.write(twin, node.dtype === 'u32' ? Uint32Array.from(data) : Float32Array.from(data));
+    }
+    plan.run();
+    const results: ArrayLike<number>[] = [];
+    for (const output of outputs) results.push(await plan.read(output));
+    return results;
+  } finally {
+    plan?.destroy();
+    executor.forget([...renamed.values()]);
   }
-  plan.run();
-  const results: ArrayLike<number>[] = [];
-  for (const output of outputs) results.push(await plan.read(output));
-  plan.destroy();
-  executor.forget([...renamed.values()]);
-  return results;
 }
 let runs = 0;
 

@@ -1,10 +1,18 @@
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import cliProgress from 'cli-progress';
 import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
 import { ConfigError, DataError } from '../errors.ts';
 import { type Config, checkConfig, loadConfig, type ModelKind, presetNames } from '../models/config.ts';
-import { findCheckpoint, type LogLine, loadTrainingData, makeRunFolder, train as trainRun } from '../models/run.ts';
+import {
+  checkpointName,
+  findCheckpoint,
+  type LogLine,
+  loadTrainingData,
+  makeRunFolder,
+  train as trainRun,
+} from '../models/run.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
 
 interface TrainOptions {
@@ -131,7 +139,7 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     // The second Ctrl-C ends at once; the last checkpoint is whole in any case.
     if (stop) process.exit(130);
     stop = true;
-    note('\nfinishing the step …');
+    note('\nfinishing the step …; once more to end at once');
   };
   process.on('SIGINT', onInterrupt);
   process.on('SIGTERM', onInterrupt);
@@ -161,13 +169,15 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     progress.stop();
     const done = `${result.step} steps, ${result.rate.toFixed(2)} steps/s, ${(result.rate * config.batch).toFixed(0)} samples/s`;
     if (result.finished) note(`done: ${done}; ${out}`);
+    else if (!existsSync(join(out, checkpointName))) note('stopped before the first step; nothing was written');
     else note(`stopped: ${done}; go on with: matgan train ${kind} --out ${quote(out)} --resume`);
     if (stop) process.exitCode = 130;
   } finally {
     progress.stop();
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
-    executor.destroy();
+    // Destroying a device waits for the work that it has; who interrupts is not made to wait for that.
+    if (!stop) executor.destroy();
   }
 }
 

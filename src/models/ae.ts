@@ -5,6 +5,7 @@ import { grad } from '../autograd/grad.ts';
 import type { Node } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
 import { Stream, seedKey } from '../autograd/philox.ts';
+import type { Plan } from '../autograd/plan.ts';
 import { ConfigError } from '../errors.ts';
 import type { AeConfig } from './config.ts';
 import { criticNetwork, generatorNetwork, type NormMode, ParameterSet } from './layers.ts';
@@ -139,8 +140,14 @@ export async function aeMeasure(config: AeConfig, executor: Executor, packed: Ui
   const y = ae.apply(x, ae.parameters.views(flat), { train: false, running });
   const loss = b.diceLoss(y, x);
   const formulas = b.decode(y, config.decoding);
-  executor.write(data, packed);
-  const plan = await executor.plan({ outputs: [loss, formulas] });
+  let plan: Plan;
+  try {
+    executor.write(data, packed);
+    plan = await executor.plan({ outputs: [loss, formulas] });
+  } catch (error) {
+    executor.forget([data, chosen]);
+    throw error;
+  }
   const run = async (): Promise<{ lossLeaveOut: number; exactLeaveOut: number }> => {
     let total = 0;
     let exact = 0;

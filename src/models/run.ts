@@ -1,16 +1,5 @@
 /** A training run in a folder: config.json, log.jsonl, checkpoint.safetensors. */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../autograd/executor.ts';
@@ -24,11 +13,15 @@ import { CheckpointError, DataError } from '../errors.ts';
 import { aeTrainer } from './ae.ts';
 import { type Checkpoint, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
 import type { Config } from './config.ts';
+import { appendToFile, isTemporary, reason, replaceFile } from './files.ts';
 import { ganTrainer } from './gan.ts';
+import { lockOwner, takeLock, takenBy } from './lock.ts';
 import { initialise, type Measurement, parameterAt, type Trainer } from './training.ts';
 
 export const checkpointName = 'checkpoint.safetensors';
 export const logName = 'log.jsonl';
+const configName = 'config.json';
+const lockName = 'lock';
 
 export const makeTrainer = (config: Config, rows: number): Trainer =>
   config.model === 'gan' ? ganTrainer(config, rows) : aeTrainer(config, rows);
@@ -81,7 +74,7 @@ export interface RunOptions {
   pauseAt?: number;
   /** Stop after so many seconds as if interrupted. */
   maxSeconds?: number;
-  /** Asks for the end after the step under way. */
+  /** Asks for the end after the step under way; before the first step is done, for the end at once. */
   interrupted?: () => boolean;
   onLog?: (line: LogLine) => void;
   /** Called as steps get done, a few times a second. */
@@ -101,20 +94,32 @@ export interface RunResult {
 /** Seconds of work handed to the device before anyone waits for it. */
 const queueSeconds = 0.4;
 
-/** Makes a new run folder; an existing one must be empty. @throws DataError */
+/**
+ * Makes a new run folder. An existing one must be empty, or hold no more than a run leaves that was killed before its
+ * first checkpoint.
+ * @throws DataError
+ */
 export function makeRunFolder(folder: string): void {
   if (existsSync(folder)) {
     if (!statSync(folder).isDirectory()) throw new DataError(`${folder}: it is a file; name a folder for the run`);
-    if (readdirSync(folder).length > 0) {
+    const entries = readdirSync(folder);
+    const lock = join(folder, lockName);
+    const owner = entries.includes(lockName) ? lockOwner(lock) : undefined;
+    if (owner !== undefined) throw takenBy(folder, owner);
+    if (!entries.every(isLeftover)) {
       throw new DataError(`${folder}: it is there already and not empty; take another --out, or --resume it`);
     }
   }
   try {
     mkdirSync(folder, { recursive: true });
   } catch (cause) {
-    throw new DataError(`${folder}: it can't be made: ${(cause as Error).message}`, { cause });
+    throw new DataError(`${folder}: it can't be made (${reason(cause)})`, { cause });
   }
 }
+
+/** True for what can be in a run's folder before its first checkpoint. */
+const isLeftover = (entry: string): boolean =>
+  /^lock(\.tmp-\d+|\.takeover)*$/.test(entry) || isTemporary(entry, checkpointName);
 
 /** The checkpoint of a run folder, or of a model file. @throws CheckpointError where there is none */
 export function findCheckpoint(path: string): Checkpoint {
@@ -125,49 +130,40 @@ export function findCheckpoint(path: string): Checkpoint {
   return readCheckpoint(file);
 }
 
-/** Holds a run folder for one process; a dead one's hold is taken over. */
-function lock(folder: string): () => void {
-  const file = join(folder, 'lock');
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const handle = openSync(file, 'wx');
-      writeSync(handle, String(process.pid));
-      closeSync(handle);
-      return () => rmSync(file, { force: true });
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 0) {
-        throw new DataError(`${folder}: it can't be written: ${(cause as Error).message}`, { cause });
-      }
-      const owner = Number(readFileSync(file, 'utf8'));
-      if (alive(owner))
-        throw new DataError(`${folder}: process ${owner} is training in it; wait, or take another folder`);
-      rmSync(file, { force: true });
-    }
+/**
+ * Checks, with the folder locked, that it is as the caller found it: another process may have trained in it since.
+ * Removes what a killed one left half written.
+ */
+function checkFolder(folder: string, from: Checkpoint | undefined): void {
+  const file = join(folder, checkpointName);
+  if (from?.path !== file && existsSync(file)) {
+    throw new DataError(`${folder}: it is there already and not empty; take another --out, or --resume it`);
   }
-}
-function alive(pid: number): boolean {
-  if (!Number.isSafeInteger(pid) || pid <= 0 || pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  if (from?.path === file && readCheckpoint(file).step !== from.step) {
+    throw new DataError(`${folder}: another process has trained in it meanwhile; --resume it again`);
+  }
+  for (const entry of readdirSync(folder)) {
+    if ([checkpointName, logName, configName].some((name) => isTemporary(entry, name))) rmSync(join(folder, entry));
   }
 }
 
 /** The log without lines after `step`, which a resumed run makes again. */
 function trimLog(file: string, step: number): void {
   if (!existsSync(file)) return;
-  const kept = readFileSync(file, 'utf8')
-    .split('\n')
-    .filter((line) => {
-      try {
-        return JSON.parse(line).step <= step;
-      } catch {
-        return false;
-      }
-    });
-  writeFileSync(file, kept.map((line) => `${line}\n`).join(''));
+  const text = readFileSync(file, 'utf8');
+  const kept = text.split('\n').filter((line) => {
+    try {
+      return JSON.parse(line).step <= step;
+    } catch {
+      return false;
+    }
+  });
+  replaceChanged(file, kept.map((line) => `${line}\n`).join(''), text);
+}
+
+/** Leaves a file alone that is right already: on a full disk that works. */
+function replaceChanged(file: string, text: string, before: string | undefined): void {
+  if (text !== before) replaceFile(file, [Buffer.from(text)]);
 }
 
 /**
@@ -176,19 +172,28 @@ function trimLog(file: string, step: number): void {
  */
 export async function train(options: RunOptions): Promise<RunResult> {
   const { folder, config, data } = options;
-  const unlock = lock(folder);
+  const unlock = takeLock(join(folder, lockName));
   try {
+    checkFolder(folder, options.from);
     const trainer = makeTrainer(config, data.train.rows);
-    const plan = await options.executor.plan(
-      { outputs: Object.values(trainer.outputs), updates: trainer.updates },
-      { detectAnomaly: options.detectAnomaly },
-    );
-    const measurement = await measurementOf(options, trainer);
+    let plan: Plan | undefined;
+    let measurement: Measurement | undefined;
     try {
+      const planned = options.executor.plan(
+        { outputs: Object.values(trainer.outputs), updates: trainer.updates },
+        { detectAnomaly: options.detectAnomaly },
+      );
+      if (!(await unlessInterrupted(planned, options))) {
+        // Pipelines that are being compiled can't be called off; nobody waits for them.
+        planned.then((late) => late.destroy()).catch(() => {});
+        return { ...nothingDone(options), stats: noStats, counts: trainer.counts };
+      }
+      plan = await planned;
+      measurement = await measurementOf(options, trainer);
       return await trainLocked(options, trainer, plan, measurement);
     } finally {
       measurement?.destroy();
-      plan.destroy();
+      plan?.destroy();
       // The executor is the caller's: another model with other sizes must find its names free.
       options.executor.forget([...trainer.state.map(({ node }) => node), trainer.step, trainer.data]);
     }
@@ -196,6 +201,28 @@ export async function train(options: RunOptions): Promise<RunResult> {
     unlock();
   }
 }
+
+/** False where an interruption is asked for before the work is done; the work itself goes on. */
+async function unlessInterrupted(work: Promise<unknown>, { interrupted }: RunOptions): Promise<boolean> {
+  const done = work.then(() => true);
+  // Where the interruption came first nobody asks any more whether the work went well.
+  done.catch(() => {});
+  if (!interrupted) return done;
+  let timer: NodeJS.Timeout | undefined;
+  const asked = new Promise<false>((resolve) => {
+    timer = setInterval(() => interrupted() && resolve(false), 50);
+  });
+  return Promise.race([done, asked]).finally(() => clearInterval(timer));
+}
+
+/** The result of a run that was interrupted before its first step was done. */
+const nothingDone = ({ from, config }: RunOptions) => ({
+  step: from?.step ?? 0,
+  seconds: from?.seconds ?? 0,
+  finished: (from?.step ?? 0) >= config.steps,
+  rate: 0,
+});
+const noStats: PlanStats = { dispatches: 0, flops: 0, bytes: 0, memory: 0, buffers: 0 };
 
 /** At most 512 left-out rows, ready to be measured by models that have a measure. */
 async function measurementOf({ executor, data }: RunOptions, trainer: Trainer): Promise<Measurement | undefined> {
@@ -218,9 +245,6 @@ async function trainLocked(
   if (from) restore(executor, trainer, from);
   else initialise(executor, trainer, data.train);
   executor.write(trainer.data, data.train.packed);
-  writeFileSync(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
-  trimLog(log, from?.step ?? 0);
-
   const first = from?.step ?? 0;
   const last = Math.min(config.steps, options.pauseAt ?? config.steps);
   const before = from?.seconds ?? 0;
@@ -235,8 +259,14 @@ async function trainLocked(
       adapter: options.adapter,
     });
 
-  const lastGood = (): string =>
-    existsSync(checkpoint) ? `${checkpoint} holds the last good state` : 'no checkpoint had been written yet';
+  // Before the first step and all other files: from here on a run that is killed can be resumed, and a disk that takes
+  // no checkpoint is known before hours of work are lost to it.
+  if (from?.path !== checkpoint) await save(first);
+  const configFile = join(folder, configName);
+  const had = existsSync(configFile) ? readFileSync(configFile, 'utf8') : undefined;
+  replaceChanged(configFile, `${JSON.stringify(config, null, 2)}\n`, had);
+  trimLog(log, first);
+
   let step = first;
   let perStep = 0;
   const interrupted = (): boolean =>
@@ -259,7 +289,13 @@ async function trainLocked(
     // Waiting keeps a core busy polling, which a software adapter needs for the work itself: sleep for most of it.
     if (executor.kind === 'gpu' && perStep > 0) await sleep(0.8 * perStep * steps * 1000);
     const awake = performance.now();
-    await executor.idle();
+    const idle = executor.idle();
+    // The first step also compiles shaders, which can take a minute, and loses nothing when it is left: the checkpoint
+    // that it began from is there. Any other is finished and saved.
+    if (step === first + 1 && !(await unlessInterrupted(idle, options))) {
+      return { ...nothingDone(options), stats: plan.stats, counts: trainer.counts };
+    }
+    await idle;
     const end = performance.now();
     const took = (end - start) / 1000 / steps;
     // The first step compiles shaders, which says nothing of the others. A device that was done before the sleep was
@@ -271,7 +307,9 @@ async function trainLocked(
     options.onProgress?.(step);
     const anomaly = await plan.anomaly();
     if (anomaly) {
-      throw new CheckpointError(`training diverged: ${anomalyText(anomaly, trainer)}, in step ${step}; ${lastGood()}`);
+      throw new CheckpointError(
+        `training diverged: ${anomalyText(anomaly, trainer)}, in step ${step}; ${checkpoint} holds the last good state`,
+      );
     }
 
     // Asked once: a run must not end between its last line and its last checkpoint.
@@ -280,23 +318,21 @@ async function trainLocked(
       const line: LogLine = { step, seconds: seconds() };
       for (const name of names) line[name] = (await plan.read(trainer.outputs[name]))[0];
       if (measurement && (step % options.measureEvery === 0 || ended)) Object.assign(line, await measurement.run());
-      appendLine(log, line);
+      appendToFile(log, `${JSON.stringify(line)}\n`);
       options.onLog?.(line);
       const bad = names.find((name) => !Number.isFinite(line[name]));
       if (bad !== undefined) {
         throw new CheckpointError(
-          `training diverged: ${bad} is ${line[bad]} at step ${step}; ${lastGood()}. Try lower learning rates; --detect-anomaly names the first tensor at fault`,
+          `training diverged: ${bad} is ${line[bad]} at step ${step}; ${checkpoint} holds the last good state. Try lower learning rates; --detect-anomaly names the first tensor at fault`,
         );
       }
     } else if (measurement && step % options.measureEvery === 0) {
       const line: LogLine = { step, seconds: seconds(), ...(await measurement.run()) };
-      appendLine(log, line);
+      appendToFile(log, `${JSON.stringify(line)}\n`);
       options.onLog?.(line);
     }
     if (step % options.checkpointEvery === 0 || ended) await save(step);
   }
-  // Nothing was left to do: the folder is complete all the same.
-  if (step === first && !from) await save(step);
   const spent = (performance.now() - started) / 1000;
   return {
     step,
@@ -319,12 +355,4 @@ function anomalyText({ node, element, value }: Anomaly, trainer: Trainer): strin
   }
   const from = node.inputs.map(name).join(' and ');
   return `the first tensor with ${value} is ${name(node)}, at ${showIndex(element, node.shape)}, made from ${from}`;
-}
-
-function appendLine(file: string, line: LogLine): void {
-  try {
-    writeFileSync(file, `${JSON.stringify(line)}\n`, { flag: 'a' });
-  } catch (cause) {
-    throw new DataError(`${file}: it can't be written: ${(cause as Error).message}`, { cause });
-  }
 }

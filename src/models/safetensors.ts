@@ -3,8 +3,8 @@
  * tensors' bytes without gaps. Files from others are hostile: everything is checked before anything is allocated for it.
  */
 import fs from 'node:fs';
-import { dirname } from 'node:path';
 import { CheckpointError, DataError, ShapeError } from '../errors.ts';
+import { reason, replaceFile } from './files.ts';
 
 /** One tensor: row-major elements, little-endian in the file. */
 export type Tensor =
@@ -58,51 +58,8 @@ export function writeSafetensors(
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(json.length + padding.length));
 
-  const temporary = `${path}.tmp-${process.pid}`;
-  let file: number | undefined;
-  try {
-    file = fs.openSync(temporary, 'w');
-    for (const part of [length, json, padding, ...parts]) {
-      for (let at = 0; at < part.byteLength; ) at += fs.writeSync(file, part, at);
-    }
-    fs.fsyncSync(file);
-    fs.closeSync(file);
-    file = undefined;
-    fs.renameSync(temporary, path);
-  } catch (cause) {
-    if (file !== undefined) fs.closeSync(file);
-    fs.rmSync(temporary, { force: true });
-    throw new DataError(`${path}: cannot be written (${reason(cause)}); any file that was there is untouched`, {
-      cause,
-    });
-  }
-  syncFolder(dirname(path));
+  replaceFile(path, [length, json, padding, ...parts]);
 }
-
-/** Makes a rename survive a power cut; not every system lets a folder be opened. */
-function syncFolder(folder: string): void {
-  try {
-    const handle = fs.openSync(folder, 'r');
-    fs.fsyncSync(handle);
-    fs.closeSync(handle);
-  } catch {
-    // The file itself is on disk; only the order of two directory writes is at the system's will.
-  }
-}
-
-const reason = (cause: unknown): string => {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  const words: Record<string, string> = {
-    ENOSPC: 'no space left on the disk',
-    EDQUOT: 'the disk quota is used up',
-    EFBIG: 'the file would be larger than the system allows',
-    ENOENT: 'no such file or folder',
-    EACCES: 'permission denied',
-    EISDIR: 'it is a folder',
-    EROFS: 'the disk is read-only',
-  };
-  return words[code ?? ''] ?? String(message).split('\n')[0];
-};
 
 /**
  * Reads a file of F32, U32, I32 and U64 tensors. Stricter than the format asks: no unknown fields, no repeated names.
