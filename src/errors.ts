@@ -16,10 +16,16 @@ export class MatganError extends Error {
 export class DeviceError extends MatganError {
   override readonly userMistake: boolean = false;
 }
-/** A shader that does not compile; the message shows file, line and text. */
+/** A shader that does not compile; the message shows file, line and text. One of the user's own is the user's mistake. */
 export class ShaderError extends MatganError {
-  override readonly userMistake: boolean = false;
+  override readonly userMistake: boolean;
+  constructor(message: string, options: ErrorOptions & { userMistake?: boolean } = {}) {
+    super(message, options);
+    this.userMistake = options.userMistake ?? false;
+  }
 }
+/** A gradient, or a value on the GPU, that is not what it should be. */
+export class GradientError extends MatganError {}
 /** Shapes or attributes that an op does not accept. */
 export class ShapeError extends MatganError {}
 /** A formula that cannot be read or encoded. */

@@ -9,8 +9,8 @@ import { viewBase } from './ops/shape.ts';
 import type { Anomaly, Data, Plan, PlanOptions, Step } from './plan.ts';
 
 export interface CompileOptions extends PlanOptions {
-  /** Fill new buffers with NaN, so that an element that no kernel writes shows. */
-  poison?: boolean;
+  /** Fill new buffers with NaN, or with these bits, so that an element that no kernel writes shows. */
+  poison?: boolean | number;
 }
 
 /** Elements between aligned places: bindings begin at multiples of 256 bytes. */
@@ -90,7 +90,10 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
     .scoped('allocation', async () => {
       for (const slot of slots) {
         slot.buffer = device.createBuffer(slot.elements * 4, storage(), 'tensor');
-        if (options.poison) device.writeBuffer(slot.buffer, new Uint32Array(slot.buffer.size / 4).fill(0x7fc00000));
+        if (options.poison) {
+          const bits = options.poison === true ? 0x7fc00000 : options.poison;
+          device.writeBuffer(slot.buffer, new Uint32Array(slot.buffer.size / 4).fill(bits));
+        }
       }
       for (const { slot, value } of layout.fills) device.writeBuffer(slot.buffer!, value);
       made = await Program.build(device, store.pipelines, layout.calls());

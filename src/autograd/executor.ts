@@ -8,7 +8,8 @@ import { evaluate } from './reference.ts';
 /** Something that runs graphs: the GPU, or the f64 reference. Variables are kept by name, for all plans alike. */
 export interface Executor {
   readonly kind: 'gpu' | 'reference';
-  plan(step: Step, options?: PlanOptions): Promise<Plan>;
+  /** `options` are for this plan alone, on top of the executor's own. */
+  plan(step: Step, options?: CompileOptions): Promise<Plan>;
   /** Sets a variable, which is made on first use. */
   write(variable: Node, data: Data): void;
   read(variable: Node): Promise<Data>;
@@ -42,7 +43,7 @@ export class GpuExecutor implements Executor {
     this.options = options;
   }
 
-  plan(step: Step, options: PlanOptions = {}): Promise<Plan> {
+  plan(step: Step, options: CompileOptions = {}): Promise<Plan> {
     return compile(this.store, step, { ...this.options, ...options });
   }
 

@@ -1,40 +1,32 @@
 /**
- * Checks ops against what they claim: the reference against finite differences, the GPU against the reference, for
- * values (order 0), gradients (order 1) and gradients of gradients (order 2), with random cotangents.
+ * Checks ops and functions of nodes against what they claim: the reference against finite differences, the GPU against
+ * the reference, for values (order 0), gradients (order 1) and gradients of gradients (order 2), with random cotangents.
  */
-import { ShapeError } from '../errors.ts';
+import { GradientError, MatganError, ShapeError } from '../errors.ts';
 import { add, fill, mul, sum } from './build.ts';
-import { expandOps } from './compile.ts';
+import { type CheckRow, indexOf, runTwice, Tally, tolerances } from './compare.ts';
+import { differences, differenceTolerance } from './differences.ts';
 import type { Executor } from './executor.ts';
 import { grad } from './grad.ts';
-import { type Graph, type Node, type OpTable, type Sample, sizeOf, topological, type Value } from './graph.ts';
+import {
+  type Graph,
+  type Node,
+  type Op,
+  type OpTable,
+  type Sample,
+  type SampleInput,
+  showShape,
+  sizeOf,
+  type Value,
+} from './graph.ts';
 import { newGraph } from './ops/index.ts';
 import { Stream } from './philox.ts';
-import type { Plan } from './plan.ts';
 import { evaluate } from './reference.ts';
+import { variants } from './variants.ts';
 
-/** Unit round-off of f32. */
-const unit = 2 ** -24;
+export { type CheckRow, compare, runOnce, tolerances } from './compare.ts';
 
-/** One line of the table: how far an executor is from what it is held against. */
-export interface CheckRow {
-  op: string;
-  /** 0 values, 1 gradients, 2 gradients of gradients. */
-  order: 0 | 1 | 2;
-  /** `reference`: against central differences (nothing to hold order 0 against); `gpu`: against the reference. */
-  executor: 'reference' | 'gpu';
-  /** Greatest error over all samples, as a share of its own tolerance … */
-  worst: number;
-  /** … and the error and the tolerance themselves, of that sample: ‖difference‖/‖expected‖. */
-  error: number;
-  tolerance: number;
-  /** Greatest error of an element in units in the last place of the greatest element, `gpu` only. */
-  ulp: number;
-  pass: boolean;
-  samples: number;
-  /** Where it is worst: sample, tensor, element, and both values. */
-  detail: string;
-}
+type Order = CheckRow['order'];
 
 /** A sample made concrete: an op on variables, with values for them. */
 export interface Case {
@@ -45,7 +37,7 @@ export interface Case {
 }
 
 /** Numbers for one input; f32 values, so that both executors see the same. */
-function draw(input: Sample['inputs'][number], random: Stream): Float64Array {
+function draw(input: SampleInput, random: Stream): Float64Array {
   if ('values' in input) return Float64Array.from(input.values);
   const data = new Float64Array(sizeOf(input.shape));
   for (let i = 0; i < data.length; i++) {
@@ -80,18 +72,31 @@ function draw(input: Sample['inputs'][number], random: Stream): Float64Array {
   return data;
 }
 
-/** A sample of an op as a graph. */
-export function makeCase(name: string, sample: Sample, seed: number, own: OpTable = {}): Case {
+/** A function of nodes on variables with drawn values. */
+function trace(
+  f: (graph: Graph, inputs: Node[]) => Node,
+  inputs: readonly SampleInput[],
+  seed: number,
+  own: OpTable,
+): Case {
   const graph = newGraph(own);
   const random = new Stream(seed);
   const values = new Map<Node, Value>();
-  const inputs = sample.inputs.map((input, i) => {
+  const nodes = inputs.map((input, i) => {
     const node = graph.variable(`input${i}`, input.shape, 'dtype' in input ? input.dtype : 'f32');
-    values.set(node, { shape: input.shape, data: draw(input, random) });
+    const data = draw(input, random);
+    if (data.length !== sizeOf(input.shape)) {
+      throw new ShapeError(`gradcheck: input ${i} has ${data.length} values for ${showShape(input.shape)}`);
+    }
+    values.set(node, { shape: input.shape, data });
     return node;
   });
-  return { graph, inputs, output: graph.apply(name, inputs, sample.attrs ?? {}), values };
+  return { graph, inputs: nodes, output: f(graph, nodes), values };
 }
+
+/** A sample of an op as a graph. */
+export const makeCase = (name: string, sample: Sample, seed: number, own: OpTable = {}): Case =>
+  trace((graph, inputs) => graph.apply(name, inputs, sample.attrs ?? {}), sample.inputs, seed, own);
 
 /** A variable of random normal numbers, rounded to f32. */
 function direction(graph: Graph, name: string, like: Node, values: Map<Node, Value>, random: Stream): Node {
@@ -104,278 +109,224 @@ function direction(graph: Graph, name: string, like: Node, values: Map<Node, Val
 /** <a, b>, a scalar. */
 const dot = (a: Node, b: Node): Node => sum(mul(a, b));
 
-/**
- * The error that f32 arithmetic may leave in `nodes`, relative in norm: the roundings of every op below (each row
- * states its own) times the unit round-off, or, where the expression cancels and enlarges them, what the reference
- * itself shows when every intermediate result is disturbed by its op's roundings at random (worst of three runs, times
- * four: three runs do not meet the worst).
- */
-export function tolerances(nodes: readonly Node[], lookUp: (node: Node) => Value): number[] {
-  const written = expandOps(nodes);
-  // The spread is of what the device runs: held against the op's own reference, a wrong expansion would excuse itself.
-  const exact = evaluate(written, lookUp);
-  const random = new Stream(11);
-  const own = (node: Node): number => node.graph.ops[node.op]?.roundings(node) ?? 0;
-  const spread = written.map(() => 0);
-  for (let run = 0; run < 3; run++) {
-    const disturbed = evaluate(written, lookUp, (node, data) => {
-      const size = own(node) * unit;
-      if (size === 0) return;
-      for (let i = 0; i < data.length; i++) data[i] *= 1 + size * (2 * random.uniform() - 1);
-    });
-    disturbed.forEach((value, i) => {
-      spread[i] = Math.max(spread[i], compare(exact[i], value.data).error);
-    });
-  }
-  return written.map((node, i) => {
-    const total = topological([node]).reduce((sum, below) => sum + own(below), 0);
-    return Math.max(total * unit, 4 * spread[i]);
-  });
-}
-
-/** ‖difference‖/‖expected‖ over the values, and where the greatest difference is. */
-export function compare(expected: Value, actual: ArrayLike<number>): { error: number; ulp: number; at: number } {
-  let difference = 0;
-  let norm = 0;
-  let greatest = 0;
-  let at = 0;
-  let peak = 0;
-  for (let i = 0; i < expected.data.length; i++) {
-    const e = expected.data[i];
-    const d = Math.abs(e - actual[i]);
-    // NaN where NaN is expected is right; anywhere else it is infinitely wrong.
-    const gap = Number.isNaN(d) ? (Number.isNaN(e) && Number.isNaN(actual[i]) ? 0 : e === actual[i] ? 0 : Infinity) : d;
-    difference += gap * gap;
-    if (Number.isFinite(e)) {
-      norm += e * e;
-      peak = Math.max(peak, Math.abs(e));
-    }
-    if (gap > greatest) {
-      greatest = gap;
-      at = i;
-    }
-  }
-  if (difference === 0) return { error: 0, ulp: 0, at: 0 };
-  const ulp = greatest / 2 ** (Math.floor(Math.log2(peak || 1)) - 23);
-  return { error: Math.sqrt(difference / (norm || 1)), ulp, at };
-}
-
-const place = (at: number, shape: readonly number[]): string => {
-  const index: number[] = [];
-  let rest = at;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    index.unshift(rest % shape[axis]);
-    rest = Math.floor(rest / shape[axis]);
-  }
-  return `[${index.join(',')}]`;
-};
-
-class Worst {
-  row: CheckRow;
-  constructor(op: string, order: 0 | 1 | 2, executor: CheckRow['executor']) {
-    this.row = { op, order, executor, worst: 0, error: 0, tolerance: 0, ulp: 0, pass: true, samples: 0, detail: '' };
-  }
-  add(expected: Value, actual: ArrayLike<number>, tolerance: number, what: string): void {
-    const { error, ulp, at } = compare(expected, actual);
-    const { row } = this;
-    row.samples++;
-    row.ulp = Math.max(row.ulp, ulp);
-    const share = error === 0 ? 0 : error / tolerance;
-    if (share > row.worst || row.tolerance === 0) {
-      row.worst = share;
-      row.error = error;
-      row.tolerance = tolerance;
-      const [e, a] = [expected.data[at], actual[at]];
-      row.detail =
-        error === 0
-          ? what
-          : `${what}, element ${place(at, expected.shape)}: ${a} where ${e} is expected (${a > e ? 'too large' : 'too small'} by ${Math.abs(a - e)})`;
-    }
-    if (!(error <= tolerance)) row.pass = false;
-  }
-}
-
 export interface CheckOptions {
   /** A GPU executor to hold against the reference; without it only the reference is checked. */
   gpu?: Executor;
+  /** Of values, cotangents and directions; 1 unless said. */
   seed?: number;
   /** Ops of the user's own, by name, beside the engine's. */
   own?: OpTable;
   /** Highest order to check; 2 unless said. */
-  order?: 0 | 1 | 2;
+  order?: Order;
+  /** Odd shapes made from the samples; on unless said. */
+  variants?: boolean;
 }
 
-/** Relative tolerance of central differences in f64 with this step: truncation h², round-off ε/h. */
-const step = 1e-5;
-const differenceTolerance = 1e-6;
+/** Rows of the report, one an order and executor, made when first needed. */
+class Rows {
+  private readonly tallies = new Map<string, Tally>();
+  private readonly op: string;
+  constructor(op: string) {
+    this.op = op;
+  }
+  get(order: Order, executor: CheckRow['executor']): Tally {
+    const key = `${order} ${executor}`;
+    let tally = this.tallies.get(key);
+    if (!tally) this.tallies.set(key, (tally = new Tally(this.op, order, executor)));
+    return tally;
+  }
+  /** By order, the reference first. */
+  list(): CheckRow[] {
+    const rows = [...this.tallies.values()].map(({ row }) => row);
+    return rows.sort((a, b) => a.order - b.order || b.executor.localeCompare(a.executor));
+  }
+}
+
+interface CaseOptions {
+  /** Names the case in messages. */
+  label: string;
+  gpu?: Executor;
+  random: Stream;
+  /** Inputs that have a gradient. */
+  targets: readonly Node[];
+  /** Orders that are held against differences, and on the GPU. */
+  differences: readonly Order[];
+  onGpu: readonly Order[];
+  /** Differences of each element up to so many, and directions beyond; see `differences`. */
+  full?: number;
+  directions?: number;
+}
+
+/** Checks one case; everything that runs on the GPU is one plan, run twice. */
+async function checkCase({ graph, inputs, output, values }: Case, rows: Rows, o: CaseOptions): Promise<void> {
+  const highest = o.targets.length === 0 ? 0 : Math.max(0, ...o.differences, ...o.onGpu);
+  const { random, targets, label } = o;
+  const found: { order: Order; nodes: Node[]; names: string[]; scalar?: Node; inputs: readonly Node[] }[] = [];
+  const nameOf = (input: Node): string =>
+    inputs.includes(input) ? `gradient of input ${inputs.indexOf(input)}` : 'gradient of the cotangent';
+  found.push({ order: 0, nodes: [output], names: ['output'], inputs: [] });
+  if (highest > 0) {
+    const cotangent = direction(graph, 'cotangent', output, values, random);
+    const first = grad(output, targets, cotangent);
+    found.push({ order: 1, nodes: first, names: targets.map(nameOf), scalar: dot(output, cotangent), inputs: targets });
+    if (highest > 1) {
+      // The gradient of <∂, h> in the inputs and the cotangent itself.
+      const along = targets.map((input, i) => direction(graph, `direction${i}`, input, values, random));
+      const scalar = first.map((g, i) => dot(g, along[i])).reduce(add);
+      const all = [...targets, cotangent];
+      found.push({
+        order: 2,
+        nodes: grad(scalar, all),
+        names: all.map((t) => `second ${nameOf(t)}`),
+        scalar,
+        inputs: all,
+      });
+    }
+  }
+
+  const wanted = found.filter(({ order }) => o.differences.includes(order) || (o.gpu && o.onGpu.includes(order)));
+  const nodes = wanted.flatMap((part) => part.nodes);
+  const lookUp = (node: Node): Value => values.get(node)!;
+  const expected = evaluate(nodes, lookUp);
+  const onDevice = o.gpu && wanted.filter(({ order }) => o.onGpu.includes(order)).flatMap((part) => part.nodes);
+  const runs = onDevice && (await runTwice(o.gpu!, onDevice, values));
+  const allowed = onDevice && tolerances(onDevice, lookUp);
+  let at = 0;
+  let ran = 0;
+  for (const part of wanted) {
+    const reference = part.scalar && o.differences.includes(part.order) && rows.get(part.order, 'reference');
+    const device = onDevice && o.onGpu.includes(part.order) && rows.get(part.order, 'gpu');
+    if (reference) reference.row.samples++;
+    if (device) device.row.samples++;
+    part.nodes.forEach((node, i) => {
+      const value = expected[at++];
+      const tensor = part.names[i];
+      if (device) {
+        device.addValues(label, tensor, value, runs![ran], allowed![ran]);
+        ran++;
+      }
+      if (!reference) return;
+      const slope = differences(part.scalar!, part.inputs[i], value.data, values, { ...o, seed: 97 + i });
+      const { element, rule, differences: expectedSlope, error } = slope;
+      reference.add({
+        error,
+        tolerance: differenceTolerance,
+        tensor,
+        what: `${label}, ${tensor}${element === undefined ? ' along a random direction' : ''}`,
+        at: element === undefined ? undefined : place(element, node, rule, expectedSlope),
+        words: `the rule gives ${rule}, differences give ${expectedSlope}`,
+      });
+    });
+  }
+}
+
+const place = (element: number, { shape }: Node, actual: number, expected: number) => ({
+  element: indexOf(element, shape),
+  actual,
+  expected,
+});
+
+/** Shapes of a case, and the attributes that are shapes, for messages. */
+const shapesOf = ({ inputs }: Case): string => inputs.map((input) => showShape(input.shape)).join(', ');
 
 /**
- * Checks one op at all its samples, to second order.
- * @throws ShapeError where there is no such op.
+ * Checks one op of the table at all its samples, to second order, and at odd shapes made from them, to first.
+ * @throws ShapeError where there is no such op, or a gradient rule gives another shape than its input's
  */
 export async function checkOp(name: string, options: CheckOptions = {}): Promise<CheckRow[]> {
   const { gpu, own = {}, seed = 1, order: highest = 2 } = options;
-  const op = newGraph(own).ops[name];
+  const op: Op | undefined = newGraph(own).ops[name];
   if (!op) throw new ShapeError(`gradcheck: there is no op ${name}`);
-  const worst = new Map<string, Worst>();
-  const note = (order: 0 | 1 | 2, executor: CheckRow['executor']): Worst => {
-    const key = `${order} ${executor}`;
-    let w = worst.get(key);
-    if (!w) worst.set(key, (w = new Worst(name, order, executor)));
-    return w;
+  const rows = new Rows(name);
+  const orders = ([0, 1, 2] as const).filter((order) => order <= highest);
+
+  const check = async (sample: Sample, label: string, s: number, rest: Partial<CaseOptions>): Promise<void> => {
+    try {
+      const one = makeCase(name, sample, seed + s, own);
+      const targets = one.inputs.filter((input, i) => input.dtype === 'f32' && hasGradient(op.vjp, one, i));
+      const whole = `${label} (${shapesOf(one)})`;
+      const random = new Stream(seed, s + 1);
+      await checkCase(one, rows, { label: whole, gpu, random, targets, differences: orders, onGpu: orders, ...rest });
+    } catch (error) {
+      if (error instanceof MatganError) error.message = `${name}, ${label}: ${error.message}`;
+      throw error;
+    }
   };
-
-  for (const [s, sample] of op.samples.entries()) {
-    const random = new Stream(seed, s + 1);
-    const { graph, inputs, output, values } = makeCase(name, sample, seed + s, own);
-    const label = `sample ${s} (${inputs.map((input) => `[${input.shape}]`).join(', ')})`;
-    const lookUp = (node: Node): Value => values.get(node)!;
-    const onGpu = async (nodes: readonly Node[], order: 0 | 1 | 2): Promise<void> => {
-      if (!gpu) return;
-      const expected = evaluate(nodes, lookUp);
-      const allowed = tolerances(nodes, lookUp);
-      const actual = await runOnce(gpu, nodes, values);
-      nodes.forEach((_, i) => {
-        note(order, 'gpu').add(expected[i], actual[i], allowed[i], `${label}, ${i ? `output ${i}` : 'output'}`);
-      });
-    };
-
-    await onGpu([output], 0);
-    if (highest < 1 || typeof op.vjp !== 'function') continue;
-    const floats = inputs.filter((input, i) => input.dtype === 'f32' && hasGradient(op.vjp, output, graph, i));
-    if (floats.length === 0) continue;
-    const cotangent = direction(graph, 'cotangent', output, values, random);
-    const first = grad(output, floats, cotangent);
-    differences(dot(output, cotangent), floats, first, values, note(1, 'reference'), label);
-    await onGpu(first, 1);
-
-    if (highest < 2) continue;
-    // The gradient of <∂, h> in the inputs and the cotangent itself.
-    const along = floats.map((input, i) => direction(graph, `direction${i}`, input, values, random));
-    const scalar = first.map((g, i) => dot(g, along[i])).reduce(add);
-    const targets = [...floats, cotangent];
-    const second = grad(scalar, targets);
-    differences(scalar, targets, second, values, note(2, 'reference'), label);
-    await onGpu(second, 2);
+  for (const [s, sample] of op.samples.entries()) await check(sample, `sample ${s}`, s, {});
+  if (options.variants === false) return rows.list();
+  const low = orders.filter((order) => order <= 1);
+  for (const [v, { of, from, to, sample }] of variants(name, op, () => newGraph(own)).entries()) {
+    const label = `variant of sample ${of} with ${to} for ${from}`;
+    const rest = { differences: low, onGpu: low, full: 0, directions: 1 };
+    await check(sample, label, op.samples.length + v, rest);
   }
-  return [...worst.values()].map(({ row }) => row);
+  return rows.list();
 }
 
-function hasGradient(vjp: OpTable[string]['vjp'], output: Node, graph: Graph, input: number): boolean {
+function hasGradient(vjp: Op['vjp'], { graph, output }: Case, input: number): boolean {
   return typeof vjp === 'function' && vjp(output, fill(graph, 1, output.shape))[input] !== null;
 }
 
-/** Runs nodes once on an executor whose variables take `values`. */
-export async function runOnce(
-  executor: Executor,
-  nodes: readonly Node[],
-  values: ReadonlyMap<Node, Value>,
-): Promise<ArrayLike<number>[]> {
-  // Names of variables are the executor's: a prefix of the run's own keeps cases with other shapes apart.
-  const prefix = `check${runs++} `;
-  const graph = newGraph(nodes[0].graph.ops);
-  const renamed = new Map<Node, Node>();
-  const move = new Map<Node, Node>();
-  for (const node of topological(nodes)) {
-    if (node.op === 'variable') {
-      const twin = graph.variable(prefix + node.attrs.name, node.shape, node.dtype);
-      renamed.set(node, twin);
-      move.set(node, twin);
-    } else if (node.op === 'constant') move.set(node, graph.constant(node.attrs.value));
-    else
-      move.set(
-        node,
-        graph.apply(
-          node.op,
-          node.inputs.map((input) => move.get(input)!),
-          node.attrs,
-        ),
-      );
-  }
-  const outputs = nodes.map((node) => move.get(node)!);
-  let plan: Plan | undefined;
-  try {
-    plan = await executor.plan({ outputs });
-    for (const [node, twin] of renamed) {
-      const { data } = values.get(node)!;
-      executor.write(twin, node.dtype === 'u32' ? Uint32Array.from(data) : Float32Array.from(data));
-    }
-    plan.run();
-    const results: ArrayLike<number>[] = [];
-    for (const output of outputs) results.push(await plan.read(output));
-    return results;
-  } finally {
-    plan?.destroy();
-    executor.forget([...renamed.values()]);
-  }
+export interface GradcheckOptions extends Omit<CheckOptions, 'order' | 'variants'> {
+  /** What messages call the function; its own name unless said. */
+  name?: string;
+  /** Throw a GradientError where a check fails; on unless said, as in PyTorch. */
+  raise?: boolean;
+  /** Elements of an input up to which each is held against differences, 64 unless said; random directions beyond. */
+  full?: number;
 }
-let runs = 0;
+
+export interface CheckReport {
+  pass: boolean;
+  rows: CheckRow[];
+  /** One line a failed row. */
+  failures: string[];
+}
+
+/** A failed row in one line: op, order, sample, tensor, element, both values. */
+export const failureOf = ({ op, order, detail }: CheckRow): string => `${op}, order ${order}: ${detail}`;
+
+async function checkFunction(
+  f: (...inputs: Node[]) => Node,
+  inputs: readonly SampleInput[],
+  options: GradcheckOptions,
+  differences: readonly Order[],
+  onGpu: readonly Order[],
+): Promise<CheckReport> {
+  const { gpu, own = {}, seed = 1, name = f.name || 'function', raise = true, full } = options;
+  const one = trace((_, nodes) => f(...nodes), inputs, seed, own);
+  if (one.output.dtype !== 'f32') throw new ShapeError(`gradcheck: ${name} gives ${one.output.dtype}, not f32`);
+  const targets = one.inputs.filter(({ dtype }) => dtype === 'f32');
+  if (targets.length === 0) throw new ShapeError(`gradcheck: ${name} has no f32 input to differentiate in`);
+  const rows = new Rows(name);
+  const random = new Stream(seed, 1);
+  await checkCase(one, rows, { label: shapesOf(one), gpu, random, targets, differences, onGpu, full });
+  const list = rows.list();
+  const failures = list.filter((row) => !row.pass).map(failureOf);
+  if (raise && failures.length) throw new GradientError(failures.join('; '));
+  return { pass: failures.length === 0, rows: list, failures };
+}
 
 /**
- * Holds `gradients` of the scalar against central differences: every element of small inputs, and a random direction
- * through all of them for large ones.
+ * Checks the gradient of a function of nodes: the rules against central differences in f64 with a random cotangent, and
+ * with a GPU its values and gradient there against the reference. Inputs are drawn (`{ shape, draw }`) or given
+ * (`{ shape, values }`); every f32 input is differentiated in.
+ * @throws GradientError naming input, element and both values where a check fails, unless `raise` is false
+ * @throws ShapeError where the function has no gradient
  */
-function differences(
-  scalar: Node,
-  inputs: readonly Node[],
-  gradients: readonly Node[],
-  values: Map<Node, Value>,
-  worst: Worst,
-  label: string,
-): void {
-  const lookUp = (node: Node): Value => values.get(node)!;
-  const analytic = evaluate(gradients, lookUp);
-  const at = (): number => evaluate([scalar], lookUp)[0].data[0];
-  inputs.forEach((input, k) => {
-    const value = values.get(input)!;
-    const numeric: Value = { shape: input.shape, data: new Float64Array(value.data.length) };
-    const few = value.data.length <= 12;
-    const random = new Stream(97, k);
-    const elements = few ? [...value.data.keys()] : Array.from({ length: 6 }, () => random.below(value.data.length));
-    const original = value.data.slice();
-    for (const i of elements) {
-      value.data[i] = original[i] + step;
-      const up = at();
-      value.data[i] = original[i] - step;
-      const down = at();
-      value.data[i] = original[i];
-      numeric.data[i] = (up - down) / (2 * step);
-    }
-    // Elements are measured against the whole gradient, so that a tiny one does not ask for more than f64 can give.
-    const scaleBy = Math.max(...analytic[k].data.map(Math.abs), 1e-3);
-    const some = (data: Float64Array): Float64Array => Float64Array.from(elements, (i) => data[i] / scaleBy);
-    const shape = [elements.length];
-    const picked: Value = { shape, data: some(analytic[k].data) };
-    const error = Math.max(...elements.map((i) => Math.abs(analytic[k].data[i] - numeric.data[i]) / scaleBy));
-    worst.add(
-      { shape, data: Float64Array.of(1) },
-      [1 + error],
-      differenceTolerance,
-      `${label}, gradient of input ${k} near element ${place(elements[0], input.shape)} (${picked.data[0]})`,
-    );
-    if (few) return;
-    const along = original.map(() => random.normal());
-    const move = (h: number): number => {
-      original.forEach((v, i) => {
-        value.data[i] = v + h * along[i];
-      });
-      const result = at();
-      value.data.set(original);
-      return result;
-    };
-    const slope = (move(step) - move(-step)) / (2 * step);
-    let expected = 0;
-    let size = 0;
-    analytic[k].data.forEach((g, i) => {
-      expected += g * along[i];
-      size += (g * along[i]) ** 2;
-    });
-    const scale = Math.max(Math.sqrt(size), 1e-3);
-    worst.add(
-      { shape: [1], data: Float64Array.of(1) },
-      [1 + (slope - expected) / scale],
-      differenceTolerance,
-      `${label}, gradient of input ${k} along a random direction`,
-    );
-  });
-}
+export const gradcheck = (
+  f: (...inputs: Node[]) => Node,
+  inputs: readonly SampleInput[],
+  options: GradcheckOptions = {},
+): Promise<CheckReport> => checkFunction(f, inputs, options, [1], [0, 1]);
+
+/**
+ * Checks gradients of gradients likewise: the gradient's product with random directions, differentiated again in the
+ * inputs and in the cotangent.
+ * @throws GradientError, ShapeError as `gradcheck` does
+ */
+export const gradgradcheck = (
+  f: (...inputs: Node[]) => Node,
+  inputs: readonly SampleInput[],
+  options: GradcheckOptions = {},
+): Promise<CheckReport> => checkFunction(f, inputs, options, [2], [2]);
