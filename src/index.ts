@@ -5,10 +5,29 @@
 export * as build from './autograd/build.ts';
 export { type Executor, GpuExecutor, ReferenceExecutor } from './autograd/executor.ts';
 export { grad, viaExpression } from './autograd/grad.ts';
-export { type CheckOptions, type CheckRow, checkOp } from './autograd/gradcheck.ts';
-export { Graph, type Node, type Op, type OpTable, type Sample, type Shape, type Value } from './autograd/graph.ts';
+export {
+  type CheckOptions,
+  type CheckReport,
+  type CheckRow,
+  checkOp,
+  type GradcheckOptions,
+  gradcheck,
+  gradgradcheck,
+} from './autograd/gradcheck.ts';
+export {
+  Graph,
+  type Node,
+  type Op,
+  type OpTable,
+  type Sample,
+  type SampleInput,
+  type Shape,
+  sizeOf,
+  type Value,
+} from './autograd/graph.ts';
 export { openExecutor } from './autograd/open.ts';
 export { newGraph, ops } from './autograd/ops/index.ts';
+export { checkTable } from './autograd/own.ts';
 export type { Data, Plan, PlanStats, Step } from './autograd/plan.ts';
 export { evaluate } from './autograd/reference.ts';
 export * as chem from './chem/index.ts';
@@ -19,6 +38,7 @@ export { type Call, grid, type Kernel, type Lowered, PipelineCache } from './ker
 export { kernels } from './kernels/table.ts';
 export { readCheckpoint } from './models/checkpoint.ts';
 export { type Config, loadConfig, presetNames } from './models/config.ts';
+export { checkModel, checkTrainer, type ModelCheckOptions } from './models/gradcheck.ts';
 export { findCheckpoint, loadTrainingData, makeTrainer, type RunOptions, train } from './models/run.ts';
 export { readSafetensors, writeSafetensors } from './models/safetensors.ts';
 export { sample } from './models/sampler.ts';

@@ -121,6 +121,12 @@ export interface Finding {
   words?: string;
 }
 
+/** A place in words: a tensor, and an element of it. */
+export interface Named {
+  tensor: string;
+  element: readonly number[];
+}
+
 /** Collects the findings of one row of the table; the worst is kept. */
 export class Tally {
   readonly row: CheckRow;
@@ -145,11 +151,18 @@ export class Tally {
     if (failed) row.pass = false;
   }
 
-  /** Values on the GPU, twice, against those of the reference. */
-  addValues(what: string, tensor: string, expected: Value, runs: readonly [Data, Data], tolerance: number): void {
+  /** Values on the GPU, twice, against those of the reference. `name` says what a flat element is. */
+  addValues(
+    what: string,
+    expected: Value,
+    runs: readonly [Data, Data],
+    tolerance: number,
+    name: (element: number) => Named,
+  ): void {
     const { row } = this;
     const { error, ulp, at: i } = compare(expected, runs[0]);
-    const at = { element: indexOf(i, expected.shape), actual: runs[0][i], expected: expected.data[i] };
+    const { tensor, element } = name(i);
+    const at = { element, actual: runs[0][i], expected: expected.data[i] };
     const unwritten = Number.isNaN(at.actual) && `NaN where ${at.expected} is expected: no kernel has written it`;
     this.add({ error, tolerance, ulp, what: `${what}, ${tensor}`, tensor, at, words: unwritten || undefined });
     const [one, other] = runs.map((data) => new Uint32Array(data.buffer, data.byteOffset, data.length));
@@ -157,7 +170,7 @@ export class Tally {
     if (differs < 0) return;
     row.deterministic = false;
     if (row.pass) {
-      const element = indexOf(differs, expected.shape);
+      const { tensor, element } = name(differs);
       const values = `${runs[0][differs]} in one run, ${runs[1][differs]} in another whose memory held other values before`;
       row.detail = `${what}, ${tensor}, element ${showShape(element)}: ${values}`;
       row.at = { tensor, element, actual: runs[1][differs], expected: runs[0][differs] };

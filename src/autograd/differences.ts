@@ -10,10 +10,17 @@ export const differenceTolerance = 1e-6;
  * Steps, tried in this order until one agrees. A kink (leaky ReLU) between x − h and x + h makes the differences wrong,
  * and a smaller step seldom meets one; a wrong gradient agrees at none.
  */
-const steps = [1e-5, 1e-6, 1e-7] as const;
+const ownSteps: readonly number[] = [1e-5, 1e-6, 1e-7];
 
 /** Elements up to which each is checked by itself, unless said. */
 const fullElements = 64;
+
+export interface DifferenceOptions {
+  full?: number;
+  directions?: number;
+  seed?: number;
+  steps?: readonly number[];
+}
 
 /** A gradient against differences: of one element, or along a random direction through all. */
 export interface Slope {
@@ -35,7 +42,7 @@ export function differences(
   input: Node,
   rule: ArrayLike<number>,
   values: ReadonlyMap<Node, Value>,
-  { full = fullElements, directions = 2, seed = 97 }: { full?: number; directions?: number; seed?: number } = {},
+  { full = fullElements, directions = 2, seed = 97, steps = ownSteps }: DifferenceOptions = {},
 ): Slope {
   const { data } = values.get(input)!;
   const at = inOneInput(scalar, input, values);
@@ -43,7 +50,7 @@ export function differences(
   const peak = Math.max(1e-3, norm(rule, Math.max));
   const element = (i: number): Slope => {
     const slope = (h: number): number => central(at, data, [1], i, i + 1, h);
-    return { ...agreeing(rule[i], peak, slope), element: i };
+    return { ...agreeing(rule[i], peak, steps, slope), element: i };
   };
   if (data.length <= full) return worst(Array.from(data.keys(), element));
 
@@ -58,7 +65,8 @@ export function differences(
         square += (rule[i] * d[i]) ** 2;
       }
       const size = Math.max(1e-3, Math.sqrt(square));
-      return agreeing(expected, size, (h) => central(at, data, d.subarray(from, to), from, to, h));
+      const part = d.subarray(from, to);
+      return agreeing(expected, size, steps, (h) => central(at, data, part, from, to, h));
     };
     const whole = along(0, data.length);
     if (!(whole.error <= differenceTolerance)) {
@@ -80,7 +88,7 @@ export function differences(
 }
 
 /** The step at which differences come closest to what the rule says. */
-function agreeing(rule: number, size: number, slope: (h: number) => number): Slope {
+function agreeing(rule: number, size: number, steps: readonly number[], slope: (h: number) => number): Slope {
   let best: Slope | undefined;
   for (const h of steps) {
     const numeric = slope(h);

@@ -1,5 +1,5 @@
 import { DeviceError } from '../errors.ts';
-import { openDevice } from '../kernels/device.ts';
+import { type DeviceOptions, openDevice } from '../kernels/device.ts';
 import { type Executor, GpuExecutor, ReferenceExecutor } from './executor.ts';
 
 /** What `--device` takes: a GPU if there is one, a GPU or an error, the f64 reference. */
@@ -10,10 +10,13 @@ export type DeviceChoice = 'auto' | 'gpu' | 'reference';
  * and why, and has to be shown: nothing falls back silently.
  * @throws DeviceError for `gpu` where there is no adapter.
  */
-export async function openExecutor(choice: DeviceChoice): Promise<{ executor: Executor; note: string }> {
+export async function openExecutor(
+  choice: DeviceChoice,
+  options: DeviceOptions = {},
+): Promise<{ executor: Executor; note: string }> {
   if (choice === 'reference') return { executor: new ReferenceExecutor(), note: 'runs on the f64 reference executor' };
   try {
-    const device = await openDevice();
+    const device = await openDevice(options);
     const { description, device: name, software } = device.info;
     const note = `runs on ${description || name || 'an unnamed adapter'}${software ? ' (software)' : ''}`;
     return { executor: new GpuExecutor(device), note };

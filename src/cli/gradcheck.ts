@@ -1,19 +1,28 @@
+import { existsSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { SingleBar } from 'cli-progress';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import pc from 'picocolors';
-import { type CheckRow, checkOp } from '../autograd/gradcheck.ts';
+import { type CheckRow, checkOp, failureOf } from '../autograd/gradcheck.ts';
+import type { OpTable } from '../autograd/graph.ts';
 import { type DeviceChoice, openExecutor } from '../autograd/open.ts';
 import { ops } from '../autograd/ops/index.ts';
-import { ConfigError } from '../errors.ts';
-import { nearest } from '../models/config.ts';
+import { checkTable } from '../autograd/own.ts';
+import { ConfigError, MatganError } from '../errors.ts';
+import { loadConfig, nearest } from '../models/config.ts';
 import { consoleTable } from '../report/table.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
 
 interface Options {
   op?: string[];
   all?: boolean;
+  module?: string;
+  model?: string;
+  batch?: number;
   order: number;
   device: DeviceChoice;
+  limits: 'default' | 'adapter';
   seed: number;
   json?: boolean;
 }
@@ -24,28 +33,93 @@ const line = ({ worst, error, ...row }: CheckRow) => ({ ...row, worst: error, sh
 /** A number for people: three digits, or nothing for zero. */
 const short = (value: number): string => (value === 0 ? '0' : value.toExponential(1));
 
-async function run(options: Options): Promise<void> {
-  const names = Object.keys(ops);
-  for (const name of options.op ?? []) {
+/**
+ * The table of ops that a module of the user's exports as `ops`, or by default.
+ * @throws ConfigError in one line for whatever is wrong with it
+ */
+async function loadOps(file: string): Promise<OpTable> {
+  const path = resolve(file);
+  if (!existsSync(path)) throw new ConfigError(`gradcheck: ${file}: there is no such module`);
+  if (statSync(path).isDirectory()) throw new ConfigError(`gradcheck: ${file}: it is a folder, not a module`);
+  let module: { ops?: unknown; default?: unknown };
+  try {
+    module = await import(pathToFileURL(path).href);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const text = String(message ?? cause).replace(/\s*\n\s*/g, ' ');
+    throw new ConfigError(
+      code === 'ERR_UNKNOWN_FILE_EXTENSION'
+        ? `gradcheck: ${file}: Node runs no such file by itself; compile it to .js or .mjs`
+        : `gradcheck: ${file} can't be loaded: ${text}`,
+      { cause },
+    );
+  }
+  const table = module.ops ?? module.default;
+  if (table === undefined) {
+    throw new ConfigError(`gradcheck: ${file}: it exports no ops; write export const ops = { NAME: row }`);
+  }
+  return checkTable(table, `gradcheck: ${file}`);
+}
+
+/** One thing to check, with its name for the progress bar. */
+interface Task {
+  name: string;
+  run: () => Promise<CheckRow[]>;
+}
+
+/** Ops to check: those named, else the module's, else all. */
+function chosenOps({ op, all, module }: Options, own: OpTable): string[] {
+  const names = [...Object.keys(ops), ...Object.keys(own)];
+  for (const name of op ?? []) {
     if (!names.includes(name)) {
       throw new ConfigError(
         `gradcheck: there is no op ${name}${nearest(name, names)}; the table has ${names.join(', ')}`,
       );
     }
   }
-  const chosen = options.all || !options.op ? names : [...new Set(options.op)];
-  const { executor, note: runsOn } = await openExecutor(options.device);
+  if (all) return names;
+  return op ? [...new Set(op)] : module ? Object.keys(own) : names;
+}
+
+async function run(options: Options): Promise<void> {
+  const { seed, model, batch } = options;
+  if (model && (options.op || options.all || options.module)) {
+    throw new ConfigError('gradcheck: --model checks a whole model; leave out --op, --all and --module');
+  }
+  if (batch && !model) throw new ConfigError('gradcheck: --batch is for --model');
+  const config = model === undefined ? undefined : loadConfig(undefined, { preset: model });
+  const own = options.module === undefined ? {} : await loadOps(options.module);
+  const chosen = config ? [] : chosenOps(options, own);
+  const { executor, note: runsOn } = await openExecutor(options.device, { limits: options.limits });
   const gpu = executor.kind === 'gpu' ? executor : undefined;
   if (gpu) note(`GPU against reference: ${runsOn}`);
   else note(`ONLY THE REFERENCE IS CHECKED, against finite differences; no kernel ran. ${runsOn}`);
 
+  const tasks: Task[] = chosen.map((name) => ({
+    name,
+    run: async () => {
+      try {
+        return await checkOp(name, { gpu, seed, own, order: options.order as 0 | 1 | 2 });
+      } catch (cause) {
+        // What the user's own functions throw is no fault of matgan's.
+        if (cause instanceof MatganError || !(name in own)) throw cause;
+        const text = String((cause as Error).message ?? cause).replace(/\s*\n\s*/g, ' ');
+        throw new ConfigError(`gradcheck: op ${name} of ${options.module} throws ${text}`, { cause });
+      }
+    },
+  }));
+  if (config) {
+    const { checkModel } = await import('../models/gradcheck.ts');
+    tasks.push({ name: model!, run: () => checkModel(config, { gpu, batch, seed, name: model }) });
+  }
+
   const rows: CheckRow[] = [];
   const bar = new SingleBar({ format: '{bar} {value}/{total} {op}', stream: process.stderr, clearOnComplete: true });
-  bar.start(chosen.length, 0, { op: '' });
+  bar.start(tasks.length, 0, { op: '' });
   try {
-    for (const op of chosen) {
-      bar.update({ op });
-      rows.push(...(await checkOp(op, { gpu, seed: options.seed, order: options.order as 0 | 1 | 2 })));
+    for (const task of tasks) {
+      bar.update({ op: task.name });
+      rows.push(...(await task.run()));
       bar.increment();
     }
   } finally {
@@ -59,11 +133,12 @@ async function run(options: Options): Promise<void> {
     // Off a terminal isTTY is undefined, which createColors would take for its default.
     const colour = pc.createColors(process.stdout.isTTY === true && pc.isColorSupported);
     const table = consoleTable(
-      ['op', 'order', 'executor', 'worst', 'tolerance', 'share', 'ULP', ''],
+      ['op', 'order', 'executor', 'samples', 'worst', 'tolerance', 'share', 'ULP', ''],
       rows.map((row) => [
         row.op,
         row.order,
         row.executor,
+        row.samples,
         short(row.error),
         short(row.tolerance),
         row.worst.toFixed(3),
@@ -72,8 +147,7 @@ async function run(options: Options): Promise<void> {
       ]),
     );
     process.stdout.write(`${table}\n`);
-    for (const row of failed)
-      process.stdout.write(`${colour.red('FAIL')} ${row.op}, order ${row.order}: ${row.detail}\n`);
+    for (const row of failed) process.stdout.write(`${colour.red('FAIL')} ${failureOf(row)}\n`);
   }
   const unchecked = chosen.filter((op) => !rows.some((row) => row.op === op));
   if (unchecked.length) note(`not checked, for want of a gradient or a GPU: ${unchecked.join(', ')}`);
@@ -81,19 +155,28 @@ async function run(options: Options): Promise<void> {
   if (failed.length) process.exitCode = 1;
 }
 
-/** `matgan gradcheck`: every op's kernels against the reference, its gradients against finite differences. */
+/** `matgan gradcheck`: kernels against the reference, gradients against differences, of ops or of a whole model. */
 export function gradcheck(): Command {
   const command = new Command('gradcheck')
     .description('check ops: GPU against the f64 reference, gradients of the reference against finite differences')
     .option('--op <names...>', 'ops to check (all where left out)')
     .option('--all', 'check every op')
+    .option('--module <file>', 'a module of your own that exports ops = { NAME: row }: checks those')
+    .option('--model <preset>', "a whole model instead: its losses' gradients in all weights")
+    .option('--batch <n>', 'rows of a batch, for --model (4 where left out)', integer(1, 4096))
     .option('--order <n>', 'highest order: 0 values, 1 gradients, 2 gradients of gradients', integer(0, 2), 2)
     .addOption(deviceOption())
+    .addOption(
+      new Option('--limits <which>', "WebGPU's default limits, or all that the adapter offers")
+        .choices(['default', 'adapter'])
+        .default('default'),
+    )
     .option('--seed <n>', 'of the sample values and the cotangents', integer(0), 1)
     .addHelpText(
       'after',
       '\nworst is ‖difference‖/‖expected‖ at the sample where it is the greatest share of its tolerance, which follows\n' +
-        'from the roundings of the op. ULP is the greatest error of an element. Exit code 1 where any check fails.',
+        'from the roundings of the op. ULP is the greatest error of an element. Exit code 1 where any check fails.\n' +
+        'docs/own-op.md writes an op of its own and checks it.',
     )
     .action(run);
   return standardOptions(command, 'matgan gradcheck --op conv2d dense');

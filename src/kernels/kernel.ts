@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { isAbsolute, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { ShaderError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
 import type { Device } from './device.ts';
@@ -11,7 +13,10 @@ export type Access = 'read' | 'write' | 'readwrite';
  * the storage bindings follow from 1 in the order of `bindings`.
  */
 export interface Kernel {
-  /** Shader files in `shaders/`, without `.wgsl`, joined in this order; the last one holds the entry point. */
+  /**
+   * Shader files, joined in this order; the last one holds the entry point. A name is a file of `shaders/`, without
+   * `.wgsl`; a shader of your own is an absolute path or a file URL that ends in `.wgsl`.
+   */
   files: readonly string[];
   entry: string;
   bindings: readonly Access[];
@@ -55,13 +60,44 @@ export function grid(threads: number, size: number = workgroupSize): [number, nu
   return [Math.ceil(groups / y), y, 1];
 }
 
-/** Text of a shader file, with a header line that lets errors be traced back to file and line. */
+/** Whether an entry of `Kernel.files` is the user's own: a path or URL. */
+const isOwn = (file: string): boolean => file.endsWith('.wgsl');
+
+/** Where a shader lies. @throws ShaderError for what is neither a name, an absolute path nor a file URL */
+function shaderPath(file: string): string {
+  if (/^[\w-]+$/.test(file)) return `${packageRoot}/shaders/${file}.wgsl`;
+  const path = file.startsWith('file:') ? fileURLToPath(file) : file;
+  if (isOwn(file) && isAbsolute(path)) return path;
+  throw new ShaderError(
+    `shader ${file}: it takes a name in shaders/, or an absolute path or file URL that ends in .wgsl, ` +
+      `as new URL('./NAME.wgsl', import.meta.url).href gives it`,
+    { userMistake: true },
+  );
+}
+
+/** A shader as messages show it: below the working folder where it is there. */
+function shown(file: string): string {
+  if (!isOwn(file)) return `shaders/${file}.wgsl`;
+  const path = shaderPath(file);
+  const below = relative(process.cwd(), path);
+  return below.startsWith('..') || isAbsolute(below) ? path : below;
+}
+
 const sources = new Map<string, string>();
+/** Text of a shader file. @throws ShaderError where there is none */
 export function shaderSource(file: string): string {
   let text = sources.get(file);
   if (text === undefined) {
-    // Read beside package.json at run time: neither tsx nor tsc copies a .wgsl file.
-    text = readFileSync(`${packageRoot}/shaders/${file}.wgsl`, 'utf8');
+    try {
+      // Read beside package.json at run time: neither tsx nor tsc copies a .wgsl file.
+      text = readFileSync(shaderPath(file), 'utf8');
+    } catch (cause) {
+      if (cause instanceof ShaderError) throw cause;
+      throw new ShaderError(`${shown(file)}: this shader can't be read: ${(cause as Error).message}`, {
+        cause,
+        userMistake: isOwn(file),
+      });
+    }
     sources.set(file, text);
   }
   return text;
@@ -113,7 +149,10 @@ export class PipelineCache {
         compute: { module, entryPoint: kernel.entry, constants: { ...constants } },
       });
     } catch (cause) {
-      throw new ShaderError(`${label}: ${(cause as Error).message.split('\n')[0]}`, { cause });
+      throw new ShaderError(`${label}: ${(cause as Error).message.split('\n')[0]}`, {
+        cause,
+        userMistake: kernel.files.some(isOwn),
+      });
     }
   }
 
@@ -142,7 +181,7 @@ export async function compileModule(device: Device, files: readonly string[]): P
     let at = 0;
     while (at < texts.length - 1 && line > texts[at].split('\n').length) line -= texts[at++].split('\n').length;
     const text = texts[at].split('\n')[line - 1]?.trim() ?? '';
-    throw new ShaderError(`shaders/${files[at]}.wgsl:${line}: ${error.message} | ${text}`);
+    throw new ShaderError(`${shown(files[at])}:${line}: ${error.message} | ${text}`, { userMistake: isOwn(files[at]) });
   }
   return module;
 }

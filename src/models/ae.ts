@@ -84,6 +84,7 @@ export function aeTrainer(config: AeConfig, rows: number): Trainer {
     step,
     data,
     counts: ae.counts,
+    checks: () => [{ name: 'autoencoder', loss, gradient, state }],
     measure: (executor, leaveOut) => aeMeasure(config, executor, leaveOut),
   };
 }

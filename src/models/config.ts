@@ -159,11 +159,12 @@ export function presetNames(): string[] {
 }
 
 /**
- * A preset, with the settings of a YAML or JSON file of the user's and of the command line laid over it.
+ * A preset, with the settings of a YAML or JSON file of the user's and of the command line laid over it. `kind` is what
+ * the preset must be for; undefined takes either.
  * @throws ConfigError naming the key at fault, with the nearest right one for a misspelt key.
  */
 export function loadConfig(
-  kind: ModelKind,
+  kind: ModelKind | undefined,
   options: { preset: string; file?: string; overrides?: Record<string, unknown> },
 ): Config {
   const names = presetNames();
@@ -173,7 +174,7 @@ export function loadConfig(
     );
   }
   const preset = readYaml(`${presetFolder}/${options.preset}.yaml`);
-  if (preset.model !== kind) {
+  if (kind && preset.model !== kind) {
     throw new ConfigError(`preset ${options.preset} is for "train ${preset.model}", not "train ${kind}"`);
   }
   const own = options.file === undefined ? {} : readYaml(options.file);

@@ -8,7 +8,7 @@ import { seedKey } from '../autograd/philox.ts';
 import type { PackedFormulas } from '../chem/encoding.ts';
 import type { GanConfig } from './config.ts';
 import { criticNetwork, generatorNetwork, type Network } from './layers.ts';
-import { networkState, type StateVariable, type Trainer, trainingNorm, update } from './training.ts';
+import { type LossCheck, networkState, type StateVariable, type Trainer, trainingNorm, update } from './training.ts';
 
 /** Numbers that keep the random draws of a step apart. */
 const streams = { rows: 0, generator: 1, initialGenerator: 2, initialCritic: 3, firstCritic: 16 };
@@ -72,6 +72,7 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
   let state = criticState.node;
   let lossCritic!: Node;
   let penalty: Node | undefined;
+  const checks: LossCheck[] = [];
   for (let k = 0; k < criticSteps; k++) {
     const stream = streams.firstCritic + 3 * k;
     const drawn = b.sampleRows(step, { rows, batch, draw: k, draws: criticSteps, stream: streams.rows, key });
@@ -102,6 +103,7 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
       total = b.add(total, b.scale(penalty, constraint.lambda));
     }
     const gradient = critic.parameters.pack(grad(total, weights));
+    if (k === 0) checks.push({ name: 'critic', loss: total, gradient, state: criticState });
     state = update(config.criticOptimiser, state, gradient, step, {
       decay: config.decay,
       every: criticSteps,
@@ -113,8 +115,12 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
   const { fake, moments } = generate(streams.generator);
   // The critic's last update used this generator's samples: no gradient goes back through it.
   const settled = critic.parameters.views(b.stopGradient(state));
-  const lossGenerator = b.wassersteinGenerator(judge('fake', fake, settled));
-  const gradient = generator.parameters.pack(grad(lossGenerator, generator.parameters.views(generatorState.node)));
+  const generatorWeights = generator.parameters.views(generatorState.node);
+  const toLearn = (criticWeights: readonly Node[]): { loss: Node; gradient: Node } => {
+    const loss = b.wassersteinGenerator(judge('fake', fake, criticWeights));
+    return { loss, gradient: generator.parameters.pack(grad(loss, generatorWeights)) };
+  };
+  const { loss: lossGenerator, gradient } = toLearn(settled);
   const newGenerator = update(config.generatorOptimiser, generatorState.node, gradient, step, {
     decay: config.decay,
     every: 1,
@@ -152,6 +158,11 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
     step,
     data,
     counts: { generator: generator.parameters.count, critic: critic.parameters.count },
+    // The generator against the critic as it stands: the updated one depends on the generator, which differences would see.
+    checks: () => [
+      ...checks,
+      { name: 'generator', state: generatorState, ...toLearn(critic.parameters.views(criticState.node)) },
+    ],
   };
 }
 

@@ -30,8 +30,18 @@ export interface Trainer {
   readonly data: Node;
   /** Trainable numbers of each network. */
   readonly counts: Readonly<Record<string, number>>;
+  /** Each loss with its gradient in a network's weights, for `checkTrainer`. */
+  checks: () => readonly LossCheck[];
   /** Figures beside the losses, from a plan of their own: loss and exact decoding of rows left out. */
   measure?: (executor: Executor, leaveOut: Uint32Array) => Promise<Measurement>;
+}
+
+/** A loss, and its gradient [size] in the weights, which are the first row of a state variable. */
+export interface LossCheck {
+  name: string;
+  loss: Node;
+  gradient: Node;
+  state: StateVariable;
 }
 
 /** Figures of the weights as they are when it runs. */

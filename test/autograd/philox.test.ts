@@ -162,7 +162,11 @@ describeGpu('Philox in WGSL', () => {
         temps: [],
         calls: [
           {
-            kernel: { files: ['philox', '../test/kernels/philoxWords'], entry: 'main', bindings: ['read', 'write'] },
+            kernel: {
+              files: ['philox', new URL('../kernels/philoxWords.wgsl', import.meta.url).href],
+              entry: 'main',
+              bindings: ['read', 'write'],
+            },
             params: [],
             workgroups: [node.shape[0], 1, 1],
             buffers: [{ input: 0 }, 'out'],

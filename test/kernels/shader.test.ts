@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ShaderError } from '../../src/errors.ts';
 import { type Device, openDevice } from '../../src/kernels/device.ts';
@@ -6,6 +7,9 @@ import { compileModule, type Kernel, PipelineCache, shaderSource } from '../../s
 import { kernels } from '../../src/kernels/table.ts';
 import { packageRoot } from '../../src/paths.ts';
 import { describeGpu } from '../gpu.ts';
+
+/** A shader of one's own, as a row names it. */
+const broken = new URL('./broken.wgsl', import.meta.url).href;
 
 describeGpu('shaders', () => {
   let device: Device;
@@ -28,8 +32,8 @@ describeGpu('shaders', () => {
   });
 
   it.each([
-    ['alone', ['../test/kernels/broken']],
-    ['after another file', ['philox', '../test/kernels/broken']],
+    ['alone', [broken]],
+    ['after another file', ['philox', broken]],
   ])('a fault shows file, line and text: %s', async (_, files) => {
     const kernel: Kernel = { files, entry: 'main', bindings: ['read', 'write'] };
     const failure = new PipelineCache(device).get(kernel);
@@ -42,7 +46,7 @@ describeGpu('shaders', () => {
   });
 
   it('a fault in the first of two files is placed in the first', async () => {
-    await expect(compileModule(device, ['../test/kernels/broken', 'philox'])).rejects.toThrow(/broken\.wgsl:7: /);
+    await expect(compileModule(device, [broken, 'philox'])).rejects.toThrow(/broken\.wgsl:7: /);
   });
 
   it('an entry point or a constant that is not there is a ShaderError', async () => {
@@ -50,6 +54,24 @@ describeGpu('shaders', () => {
     await expect(cache.get({ ...kernels.copy, entry: 'none' })).rejects.toThrow(ShaderError);
     await expect(cache.get(kernels.copy, { NOSUCH: 1 })).rejects.toThrow(/copy:main:\{"NOSUCH":1\}/);
     device.check();
+  });
+
+  it.each([
+    ['a path that is not absolute', '../test/kernels/broken.wgsl'],
+    ['a name that leaves shaders/', '../test/kernels/broken'],
+    ['a URL of something else', new URL('./lower.test.ts', import.meta.url).href],
+  ])('%s is refused', async (_, file) => {
+    await expect(compileModule(device, [file])).rejects.toThrow(
+      /it takes a name in shaders\/, or an absolute path or file URL that ends in \.wgsl/,
+    );
+  });
+
+  it('a shader of one’s own may be named by its path, and one that is missing is the user’s mistake', async () => {
+    await expect(compileModule(device, [fileURLToPath(broken)])).rejects.toThrow(/test\/kernels\/broken\.wgsl:7: /);
+    const missing = compileModule(device, [broken.replace('broken', 'nosuch')]);
+    await expect(missing).rejects.toThrow(/^test\/kernels\/nosuch\.wgsl: this shader can't be read: ENOENT/);
+    await expect(missing).rejects.toMatchObject({ userMistake: true });
+    await expect(compileModule(device, ['nosuch'])).rejects.toMatchObject({ userMistake: false });
   });
 
   it('equal kernels with equal constants are compiled once', async () => {
