@@ -4,7 +4,7 @@ import type { Device } from '../kernels/device.ts';
 import { grid, type Lowered, PipelineCache, workgroupSize } from '../kernels/kernel.ts';
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
-import { type Node, sizeOf, substitute, topological } from './graph.ts';
+import { type Node, showShape, sizeOf, substitute, topological } from './graph.ts';
 import { viewBase } from './ops/shape.ts';
 import type { Anomaly, Data, Plan, PlanOptions, Step } from './plan.ts';
 
@@ -54,8 +54,13 @@ const storage = (): number => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC |
 /** A buffer to be: tensors with lifetimes apart share one. */
 interface Slot {
   elements: number;
+  /** The largest tensor in it, for errors. */
+  label: string;
   buffer?: GPUBuffer;
 }
+/** A tensor in an error message. */
+const nameOf = ({ op, shape, scope }: Node): string => `${op} ${showShape(shape)}${scope && ` (${scope})`}`;
+
 /** Where a node's elements are. */
 interface Home {
   slot: Slot;
@@ -89,7 +94,7 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   const program = await device
     .scoped('allocation', async () => {
       for (const slot of slots) {
-        slot.buffer = device.createBuffer(slot.elements * 4, storage(), 'tensor');
+        slot.buffer = device.createBuffer(slot.elements * 4, storage(), slot.label);
         if (options.poison) {
           const bits = options.poison === true ? 0x7fc00000 : options.poison;
           device.writeBuffer(slot.buffer, new Uint32Array(slot.buffer.size / 4).fill(bits));
@@ -238,7 +243,7 @@ class Layout {
       this.watched = order.filter(watchable);
       // Variables before everything: what a run begins with is no fault of its own.
       this.watched.sort((a, b) => Number(b.op === 'variable') - Number(a.op === 'variable'));
-      this.flags = this.newSlot(this.watched.length);
+      this.flags = this.newSlot(this.watched.length, 'anomaly flags');
     }
     const kept = new Set<Node>([...outputs, ...updates.map(([, value]) => value)].map((node) => viewBase(node).base));
     const packed = this.placePacks(order);
@@ -289,7 +294,7 @@ class Layout {
     const { name } = variable.attrs;
     let slot = this.variableSlots.get(name);
     if (!slot) {
-      slot = { elements: sizeOf(variable.shape), buffer: this.store.buffer(variable) };
+      slot = { elements: sizeOf(variable.shape), label: name, buffer: this.store.buffer(variable) };
       this.variableSlots.set(name, slot);
     }
     return { slot, offset: 0 };
@@ -322,7 +327,7 @@ class Layout {
   private place(node: Node, packed: Map<Node, { pack: Node; offset: number }>, kept: boolean): void {
     if (node.op === 'variable') return;
     if (node.op === 'constant') {
-      const slot = this.newSlot(1);
+      const slot = this.newSlot(1, 'constant');
       this.fills.push({ slot, value: Float32Array.of(node.attrs.value) });
       this.homes.set(node, { slot, offset: 0 });
       return;
@@ -343,7 +348,7 @@ class Layout {
     const inputs = node.inputs.map((input) => {
       const home = this.home(input);
       if (home.offset % alignment === 0) return home;
-      const moved = { slot: this.take(sizeOf(input.shape)), offset: 0 };
+      const moved = { slot: this.take(sizeOf(input.shape), nameOf(input)), offset: 0 };
       this.copy(home, moved, sizeOf(input.shape), 'align');
       return moved;
     });
@@ -356,10 +361,13 @@ class Layout {
         throw new ShapeError(`${node.op}: it works in place and takes a whole variable`);
       }
     } else if (into) home = { slot: this.packHome(into.pack).slot, offset: into.offset };
-    else home = { slot: kept ? this.newSlot(sizeOf(node.shape)) : this.take(sizeOf(node.shape)), offset: 0 };
+    else {
+      const [size, label] = [sizeOf(node.shape), nameOf(node)];
+      home = { slot: kept ? this.newSlot(size, label) : this.take(size, label), offset: 0 };
+    }
     this.homes.set(node, home);
     const lowered = lowering.kernels(node);
-    const temps = lowered.temps.map((elements) => this.take(elements));
+    const temps = lowered.temps.map((elements) => this.take(elements, `scratch of ${nameOf(node)}`));
     this.planned.push({ node, lowered, temps });
     this.inputHomes.set(node, inputs);
     this.free.push(
@@ -374,7 +382,7 @@ class Layout {
     let home = this.homes.get(pack);
     if (!home) {
       // A buffer of its own: its gaps are zeroed once and stay so.
-      const slot = this.newSlot(sizeOf(pack.shape));
+      const slot = this.newSlot(sizeOf(pack.shape), nameOf(pack));
       this.fills.push({ slot, value: new Float32Array(sizeOf(pack.shape)) });
       home = { slot, offset: 0 };
       this.homes.set(pack, home);
@@ -386,14 +394,14 @@ class Layout {
     this.copies.push({ after: this.planned.length, from, to, elements, label });
   }
 
-  private newSlot(elements: number): Slot {
-    const slot: Slot = { elements };
+  private newSlot(elements: number, label: string): Slot {
+    const slot: Slot = { elements, label };
     this.slots.push(slot);
     return slot;
   }
 
   /** A slot from the pool: the best fit, or the largest grown, or a new one. */
-  private take(elements: number): Slot {
+  private take(elements: number, label: string): Slot {
     const size = aligned(elements);
     let best = -1;
     for (let i = 0; i < this.free.length; i++) {
@@ -406,10 +414,10 @@ class Layout {
     }
     if (best >= 0) {
       const [slot] = this.free.splice(best, 1);
-      slot.elements = Math.max(slot.elements, size);
+      if (size > slot.elements) Object.assign(slot, { elements: size, label });
       return slot;
     }
-    const slot = this.newSlot(size);
+    const slot = this.newSlot(size, label);
     this.pooled.add(slot);
     return slot;
   }
