@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
-// Only with the layers are all gradients and methods of tensors registered.
+// Only with the layers are gradients and the methods of tensors registered.
 import '@tensorflow/tfjs-layers';
 import { attempt, eps, numbers, pieces, slope, slopesIn, strides } from './pieces.mjs';
 

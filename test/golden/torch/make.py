@@ -1,6 +1,6 @@
 """Makes ops.json and networks.json: what PyTorch computes, in f64 on the CPU, for ops, optimisers and whole networks.
 
-    python -m venv venv && venv/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu
+    python -m venv venv && venv/bin/pip install torch numpy
     venv/bin/python test/golden/torch/make.py
 
 Inputs are not stored: they come from a hash of (seed, place), the same in vectors.ts. Of each result a digest is kept:
