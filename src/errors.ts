@@ -1,3 +1,16 @@
+/** Characters of a message; a stranger's name of a megabyte must not fill the screen. */
+const longestMessage = 2000;
+
+/** On one line, and unable to steer a terminal, whatever names and values stand in it. */
+function oneLine(message: string): string {
+  const plain = message
+    .slice(0, longestMessage + 1)
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (c) =>
+      c === '\n' ? '\\n' : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
+  return plain.length > longestMessage ? `${plain.slice(0, longestMessage)}…` : plain;
+}
+
 /**
  * The error classes of the project. A message names the thing and the remedy in one line:
  * `ShapeError: conv2d: input [32,85,8,1] has 1 channel, filter [3,3,2,16] wants 2`.
@@ -7,7 +20,7 @@ export class MatganError extends Error {
   /** True where the input is at fault, not the program: exit code 2. */
   readonly userMistake: boolean = true;
   constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(oneLine(message), options);
     this.name = new.target.name;
   }
 }

@@ -93,7 +93,7 @@ export function parseFormula(text: string): Composition {
     if (at === from) return 1;
     const value = Number(plain.slice(from, at));
     if (value === 0) fail('amount out of range', from, 'an amount of zero; leave the element out');
-    if (at - from > 16 || !(value >= smallestAmount && value <= largestAmount)) {
+    if (at - from > 18 || !(value >= smallestAmount && value <= largestAmount)) {
       fail('amount out of range', from, `the amount is not between ${smallestAmount} and ${largestAmount}`);
     }
     return value;
