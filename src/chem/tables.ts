@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, open, rename, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -80,6 +80,8 @@ async function withConnection<T>(work: (connection: DuckDBConnection) => Promise
   shared ??= DuckDBInstance.create(':memory:', {
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
+    // Else it makes a folder .tmp in the working directory when memory runs short.
+    temp_directory: '',
   });
   const connection = await (await shared).connect();
   try {
@@ -109,6 +111,17 @@ function listOf(columns: readonly string[]): string {
   return columns.length > 20 ? `${shown} and ${columns.length - 20} more` : shown;
 }
 
+/** An archive that unpacks to more than both is a bomb: real tables of formulas shrink three- to tenfold. */
+const freeBytes = 2 ** 25;
+const mostInflation = 50;
+/** Brackets within brackets: DuckDB's reader follows them by recursion, and enough of them end the process. */
+const deepestJson = 200;
+/** Columns that are read at all: each takes memory for every row of a batch, named or not. */
+const mostColumns = 2000;
+/** Rows that any file may have, and rows for each of its bytes beyond: Parquet can say a row a million times in few bytes. */
+const freeRows = 100_000;
+const mostRowsAByte = 8;
+
 type Format = 'csv' | 'json' | 'parquet';
 
 interface Source {
@@ -118,34 +131,74 @@ interface Source {
   /** Text from the start of the file, without a byte-order mark; empty for Parquet. */
   readonly head: string;
   readonly sha256: string;
+  /** Size of the file. */
+  readonly bytes: number;
   /** Line breaks in the text, and the line on which the last quote opens that is never closed (0 where all are). */
   readonly lines: number;
   readonly openQuote: number;
 }
 
+/** What a walk over a file's bytes counts. */
+class Walk {
+  bytes = 0;
+  lines = 0;
+  openQuote = 0;
+  /** Deepest nesting, were the text JSON; a text that begins with a bracket is one value, others have one a line. */
+  deepest = 0;
+  private depth = 0;
+  private inString = false;
+  private escaped = false;
+  private array: boolean | undefined;
+
+  take(chunk: Uint8Array): void {
+    this.bytes += chunk.length;
+    // Fields in local variables: this runs for every byte.
+    let { lines, openQuote, deepest, depth, inString, escaped, array } = this;
+    for (let i = 0; i < chunk.length; i++) {
+      const c = chunk[i];
+      // 32 and below are white space, 239, 187 and 191 a byte-order mark.
+      if (array === undefined && c > 32 && c !== 239 && c !== 187 && c !== 191) array = c === 91;
+      if (c === 10) {
+        lines++;
+        // No string of JSON goes over a line's end.
+        inString = false;
+        if (!array) depth = 0;
+      } else if (c === 34) {
+        openQuote = openQuote === 0 ? lines + 1 : 0;
+        if (!escaped) inString = !inString;
+      } else if (!inString) {
+        if (c === 91 || c === 123) {
+          if (++depth > deepest) deepest = depth;
+        } else if ((c === 93 || c === 125) && depth > 0) depth--;
+      }
+      escaped = inString && c === 92 && !escaped;
+    }
+    Object.assign(this, { lines, openQuote, deepest, depth, inString, escaped, array });
+  }
+}
+
 /** Looks at a file before DuckDB does: is it there, whole, text, and of which format. */
 async function inspect(file: string): Promise<Source> {
-  let bytes: number;
+  let packedBytes: number;
   try {
     const found = await stat(file);
     if (found.isDirectory()) throw new DataError(`${file}: is a folder; name a file inside it`);
     if (!found.isFile()) throw new DataError(`${file}: is not a plain file; copy its contents into one`);
-    bytes = found.size;
+    packedBytes = found.size;
   } catch (error) {
     if (error instanceof DataError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') throw new DataError(`${file}: no such file; check the path`);
     throw new DataError(`${file}: cannot be read (${code ?? reasonOf(error)}); check its permissions`);
   }
-  if (bytes === 0) throw new DataError(`${file}: the file is empty; it needs at least one formula`);
+  if (packedBytes === 0) throw new DataError(`${file}: the file is empty; it needs at least one formula`);
 
   const hash = createHash('sha256');
   const start: Buffer[] = [];
   let kept = 0;
   let gzip: boolean;
-  let plainBytes = 0;
-  let lines = 0;
-  let openQuote = 0;
+  const walk = new Walk();
+  let taken = 0;
   try {
     const handle = await open(file);
     try {
@@ -157,10 +210,10 @@ async function inspect(file: string): Promise<Source> {
     }
     const keep = new Writable({
       write(chunk: Buffer, _encoding, done) {
-        plainBytes += chunk.length;
-        for (let i = 0; i < chunk.length; i++) {
-          if (chunk[i] === 10) lines++;
-          else if (chunk[i] === 34) openQuote = openQuote === 0 ? lines + 1 : 0;
+        walk.take(chunk);
+        if (walk.bytes > freeBytes && walk.bytes > mostInflation * taken) {
+          const what = `unpacks to over ${mostInflation} times its size, as no table of formulas does`;
+          return done(new DataError(`${file}: ${what}; unpack it yourself if you trust it`));
         }
         if (kept < 65_536) {
           start.push(chunk.subarray(0, 65_536 - kept));
@@ -170,11 +223,14 @@ async function inspect(file: string): Promise<Source> {
       },
     });
     const input = createReadStream(file);
-    input.on('data', (chunk) => hash.update(chunk));
+    input.on('data', (chunk) => {
+      taken += chunk.length;
+      hash.update(chunk);
+    });
     // The whole archive is unpacked once, because a reader that stops at a cut would lose rows without a word.
     if (gzip) await pipeline(input, createGunzip(), keep);
     else await pipeline(input, keep);
-    if (plainBytes === 0) throw new DataError(`${file}: the archive is empty; it needs at least one formula`);
+    if (walk.bytes === 0) throw new DataError(`${file}: the archive is empty; it needs at least one formula`);
   } catch (error) {
     if (error instanceof DataError) throw error;
     const { code } = error as NodeJS.ErrnoException;
@@ -185,7 +241,7 @@ async function inspect(file: string): Promise<Source> {
   }
   const first = Buffer.concat(start);
   const sha256 = hash.digest('hex');
-  const counted = { sha256, lines, openQuote };
+  const counted = { sha256, bytes: packedBytes, lines: walk.lines, openQuote: walk.openQuote };
   if (first.subarray(0, 4).toString('latin1') === 'PAR1')
     return { file, gzip, format: 'parquet', head: '', ...counted };
   const name = file.toLowerCase().replace(/\.gz$/, '');
@@ -197,10 +253,15 @@ async function inspect(file: string): Promise<Source> {
   if (first.includes(0))
     throw new DataError(`${file}: is not a text table nor Parquet; save it as CSV, JSON or Parquet`);
   const head = first.toString('utf8').replace(/^\ufeff/, '');
-  if (head.trim() === '' && plainBytes <= 65_536)
-    throw new DataError(`${file}: holds only white space; it needs at least one formula`);
+  if (head.trim() === '') {
+    if (walk.bytes <= 65_536) throw new DataError(`${file}: holds only white space; it needs at least one formula`);
+    throw new DataError(`${file}: begins with over 60,000 blanks; remove them`);
+  }
   const isJson =
     /\.(json|jsonl|ndjson)$/.test(name) || (!/\.(csv|tsv|txt)$/.test(name) && /^\s*(\{"|\[\s*["{])/.test(head));
+  if (isJson && walk.deepest > deepestJson) {
+    throw new DataError(`${file}: its JSON nests more than ${deepestJson} deep; flatten it`);
+  }
   return { file, gzip, format: isJson ? 'json' : 'csv', head, ...counted };
 }
 
@@ -284,7 +345,9 @@ function openCsv({ file, gzip, head }: Source, path: string): Opened {
   // Of the usual separators the one that the first line has most of; a list of formulas has none.
   const suffix = file.toLowerCase().replace(/\.gz$/, '');
   const counts = [',', '\t', ';', '|'].map((mark) => splitLine(lines[0], mark).length);
-  const delimiter = suffix.endsWith('.tsv') ? '\t' : [',', '\t', ';', '|'][counts.indexOf(Math.max(...counts))];
+  const widest = Math.max(...counts);
+  checkColumns(file, widest);
+  const delimiter = suffix.endsWith('.tsv') ? '\t' : [',', '\t', ';', '|'][counts.indexOf(widest)];
   const first = splitLine(lines[0], delimiter);
   const known = [...formulaNames, ...energyNames, ...gapNames];
   const header = first.some((cell) => known.some((name) => sameName(cell, name))) || !first.some(isFormula);
@@ -316,6 +379,12 @@ function openCsv({ file, gzip, head }: Source, path: string): Opened {
   };
 }
 
+function checkColumns(file: string, columns: number): void {
+  if (columns > mostColumns) {
+    throw new DataError(`${file}: has ${columns} columns, at most ${mostColumns} are read; keep those that matter`);
+  }
+}
+
 /** Column names made different: an empty one gets its number, a repeated one a number behind it. */
 function uniqueNames(names: readonly string[]): string[] {
   const seen = new Map<string, number>();
@@ -327,7 +396,7 @@ function uniqueNames(names: readonly string[]): string[] {
   });
 }
 
-async function openJson(connection: DuckDBConnection, { gzip, head }: Source, path: string): Promise<Opened> {
+async function openJson(connection: DuckDBConnection, { file, gzip, head }: Source, path: string): Promise<Opened> {
   const array = head.trimStart().startsWith('[');
   const bare = /^\s*\[\s*"/.test(head) || /^\s*"/.test(head); // formulas alone, without objects around them
   const options = [
@@ -346,6 +415,7 @@ async function openJson(connection: DuckDBConnection, { gzip, head }: Source, pa
     : (await connection.runAndReadAll(`DESCRIBE SELECT * FROM read_json(${sqlText(path)}, ${options})`))
         .getRowsJS()
         .map((row) => String(row[0]));
+  checkColumns(file, columns.length);
   const reader = await connection.runAndReadAll(`SELECT * FROM ${read(columns)} LIMIT ${sampleRows}`);
   return {
     columns: columns,
@@ -356,10 +426,11 @@ async function openJson(connection: DuckDBConnection, { gzip, head }: Source, pa
   };
 }
 
-async function openParquet(connection: DuckDBConnection, path: string): Promise<Opened> {
+async function openParquet(connection: DuckDBConnection, file: string, path: string): Promise<Opened> {
   const from = `read_parquet(${sqlText(path)}, hive_partitioning = false)`;
   const described = await connection.runAndReadAll(`DESCRIBE SELECT * FROM ${from}`);
   const columns = described.getRowsJS().map((row) => String(row[0]));
+  checkColumns(file, columns.length);
   const casts = columns.map((name) => `CAST(${sqlName(name)} AS VARCHAR)`).join(', ');
   const reader = await connection.runAndReadAll(`SELECT ${casts} FROM ${from} LIMIT ${sampleRows}`);
   return {
@@ -419,7 +490,7 @@ async function readOpened(
       ? openCsv(source, path)
       : format === 'json'
         ? await openJson(connection, source, path)
-        : await openParquet(connection, path);
+        : await openParquet(connection, file, path);
   const { columns, header, sample } = opened;
   if (columns.length === 0) throw new DataError(`${file}: has no columns; it needs one with formulas`);
 
@@ -441,6 +512,7 @@ async function readOpened(
     name === null ? 'NULL' : `TRY_CAST(${opened.expression(name)} AS DOUBLE)`;
   const query = `SELECT ${opened.expression(formulaColumn)}, ${number(energyColumn)}, ${number(gapColumn)} FROM ${opened.from([...new Set(used)])}`;
   const result = await connection.stream(query);
+  const mostRows = freeRows + mostRowsAByte * source.bytes;
   let rows = 0;
   let numbers = 0;
   let texts = 0;
@@ -455,6 +527,9 @@ async function readOpened(
         if (Number.isFinite(Number(text))) numbers++;
       }
       sink(text, energies[i] ?? Number.NaN, gaps[i] ?? Number.NaN, ++rows);
+    }
+    if (rows > mostRows) {
+      throw new DataError(`${file}: has over ${mostRows} rows in ${source.bytes} bytes, as no table of formulas does`);
     }
     options.progress?.(rows);
   }
@@ -510,6 +585,7 @@ export async function checkOutput(file: string): Promise<void> {
   copyOptions(file);
   const found = await stat(file).catch(() => null);
   if (found?.isDirectory()) throw new DataError(`${file}: is a folder; name a file to write`);
+  if (found && !found.isFile()) throw new DataError(`${file}: is not a plain file; name another to write`);
   const folder = await stat(dirname(resolve(file))).catch(() => null);
   if (!folder?.isDirectory())
     throw new DataError(`${file}: the folder ${dirname(file)} does not exist; create it first`);
@@ -517,7 +593,9 @@ export async function checkOutput(file: string): Promise<void> {
 
 /** Runs a writer on a neighbouring name and renames the result, so that no half-written file is ever seen. */
 export async function writeWhole(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
-  const temporary = join(dirname(resolve(file)), `.${basename(file)}.${process.pid}.partial`);
+  // A name that nobody can have put a link at beforehand.
+  const unique = `${process.pid}-${randomBytes(6).toString('hex')}`;
+  const temporary = join(dirname(resolve(file)), `.${basename(file).slice(0, 80)}.${unique}.partial`);
   try {
     await write(temporary);
     await rename(temporary, file);
