@@ -5,6 +5,7 @@ import { grid, type Lowered, PipelineCache, workgroupSize } from '../kernels/ker
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
 import { type Node, showShape, sizeOf, substitute, topological } from './graph.ts';
+import { checkMemory } from './memory.ts';
 import { viewBase } from './ops/shape.ts';
 import type { Anomaly, Data, Plan, PlanOptions, Step } from './plan.ts';
 
@@ -85,6 +86,13 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   const order = schedule([...outputs, ...updates.map(([, value]) => value)]);
   const layout = new Layout(store, order, outputs, updates, options.detectAnomaly ?? false);
   const slots = layout.slots.filter((slot) => !slot.buffer);
+
+  // A software adapter's buffers are the machine's own memory, and it promises more than there is.
+  if (device.info.software)
+    checkMemory(
+      'a plan',
+      slots.reduce((total, { elements }) => total + elements * 4, 0),
+    );
 
   let made: Program | undefined;
   const destroy = (): void => {

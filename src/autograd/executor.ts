@@ -2,6 +2,7 @@ import { ShapeError } from '../errors.ts';
 import type { Device } from '../kernels/device.ts';
 import { type CompileOptions, compile, GpuStore } from './compile.ts';
 import { type DType, type Node, type Shape, sizeOf, topological, type Value } from './graph.ts';
+import { checkMemory } from './memory.ts';
 import type { Anomaly, Data, Plan, PlanOptions, Step } from './plan.ts';
 import { evaluate } from './reference.ts';
 
@@ -86,6 +87,9 @@ export class ReferenceExecutor implements Executor {
       if (element >= 0) first = { node, element, value: Number.isNaN(data[element]) ? 'NaN' : 'an infinity' };
     };
     const wanted = [...outputs, ...updates.map(([, value]) => value)];
+    // Every value is there until the run is over, in f64.
+    const elements = topological(wanted).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    checkMemory('a step on the reference executor', 8 * elements);
     return {
       run: () => {
         first = undefined;

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { parse } from 'yaml';
+import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ConfigError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
+import { checkSize } from './size.ts';
 
 const whole = (least: number, most = 1_000_000_000) => z.number().int().min(least).max(most);
 const pair = z.tuple([whole(1, 64), whole(1, 64)]);
@@ -189,10 +190,15 @@ export function loadConfig(
 export function checkConfig(value: unknown, source: string, known: unknown = value): Config {
   const model = (value as { model?: unknown } | null)?.model;
   if (model !== 'gan' && model !== 'ae') {
-    throw new ConfigError(`${source}: model is ${JSON.stringify(model)}; it takes gan or ae`);
+    // Not what it holds: an alias of YAML can make it a circle.
+    const what = typeof model === 'object' && model !== null ? 'no text' : JSON.stringify(model);
+    throw new ConfigError(`${source}: model is ${what}; it takes gan or ae`);
   }
   const result = schemas[model].safeParse(value);
-  if (result.success) return result.data;
+  if (result.success) {
+    checkSize(result.data, source);
+    return result.data;
+  }
   const issue = deepest(result.error.issues);
   const path = issue.path.join('.');
   if (issue.code === 'unrecognized_keys') {
@@ -216,12 +222,24 @@ function readYaml(file: string): Record<string, unknown> {
   if (!existsSync(file)) throw new ConfigError(`${file}: there is no such configuration file`);
   const stat = statSync(file);
   if (stat.isDirectory()) throw new ConfigError(`${file}: it is a directory, not a configuration file`);
-  if (stat.size > 1_000_000) throw new ConfigError(`${file}: ${stat.size} bytes are too many for a configuration`);
+  // A pipe or a device may never end.
+  if (!stat.isFile()) throw new ConfigError(`${file}: it is no plain file; copy its contents into one`);
+  // The presets are 2 KB, and some texts take the parser a time that grows with the square of their length.
+  if (stat.size > 32_768) throw new ConfigError(`${file}: ${stat.size} bytes are too many for a configuration`);
   let value: unknown;
   try {
-    // Aliases can make a small file a huge tree; warnings would be a second message beside ours.
-    value = parse(readFileSync(file, 'utf8'), { maxAliasCount: 20, logLevel: 'error' });
+    // Warnings would be a second message beside ours. Pretty errors quote their line, each of thousands of them.
+    const lineCounter = new LineCounter();
+    const document = parseDocument(readFileSync(file, 'utf8'), { logLevel: 'error', prettyErrors: false, lineCounter });
+    const [error] = document.errors;
+    if (error) {
+      const { line, col } = lineCounter.linePos(error.pos[0]);
+      throw new ConfigError(`${file}: ${error.message} at line ${line}, column ${col}`);
+    }
+    // Aliases can make a small file a huge tree.
+    value = document.toJS({ maxAliasCount: 20 });
   } catch (cause) {
+    if (cause instanceof ConfigError) throw cause;
     throw new ConfigError(`${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {

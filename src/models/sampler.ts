@@ -5,6 +5,7 @@ import { CheckpointError } from '../errors.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
 import type { GanConfig } from './config.ts';
 import { ganTrainer, generatorGraphs } from './gan.ts';
+import { checkSize } from './size.ts';
 import type { StateVariable } from './training.ts';
 
 export interface SampleOptions {
@@ -37,6 +38,7 @@ export async function sample(
     throw new CheckpointError(`${checkpoint.path}: it is a model of kind ${config.model}; generating takes a gan`);
   }
   const batch = options.batch ?? 128;
+  checkSize(config, `${checkpoint.path}, --batch ${batch}`, batch);
   const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed);
   const restored = generatorState(checkpoint, config);
   try {
