@@ -107,7 +107,13 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     return;
   }
   const source = from && options.data === undefined ? from.data.source : options.data ? resolve(options.data) : null;
-  const data = await loadTrainingData(source, config, { formulaColumn: options.formulaColumn });
+  const data = await loadTrainingData(source, config, { formulaColumn: options.formulaColumn }).catch((error) => {
+    // The file is the checkpoint's word, not the user's: it may be gone, or never have been on this machine.
+    if (!from || options.data !== undefined || !(error instanceof DataError)) throw error;
+    throw new DataError(`${error.message} (the run names it as its data; give --data if it is elsewhere)`, {
+      cause: error,
+    });
+  });
   if (options.epochs !== undefined) {
     const draws = config.model === 'gan' ? config.criticSteps : 1;
     const steps = Math.ceil((options.epochs * data.train.rows) / (config.batch * draws));

@@ -89,11 +89,13 @@ export function readCheckpoint(path: string): Checkpoint {
   try {
     const config = checkConfig(JSON.parse(metadata.config), path);
     const data = JSON.parse(metadata.data) as CheckpointFacts['data'];
-    const step = Number(metadata.step);
+    const step = /^\d+$/.test(metadata.step) ? Number(metadata.step) : Number.NaN;
+    const seconds = Number(metadata.seconds);
     if (!Number.isSafeInteger(step) || step < 0) throw new CheckpointError(`step ${metadata.step}`);
     if (typeof data?.fingerprint !== 'string' || !Number.isSafeInteger(data.rows) || data.rows < 1) {
       throw new CheckpointError('it does not say which data it was trained on');
     }
+    if (data.rows >= 2 ** 30) throw new CheckpointError(`${data.rows} rows are more than training takes`);
     if (data.source !== null && typeof data.source !== 'string') throw new CheckpointError('data source');
     return {
       path,
@@ -101,7 +103,7 @@ export function readCheckpoint(path: string): Checkpoint {
       config,
       data,
       step,
-      seconds: Number(metadata.seconds) || 0,
+      seconds: seconds >= 0 && Number.isFinite(seconds) ? seconds : 0,
       adapter: String(metadata.adapter),
     };
   } catch (cause) {
@@ -109,10 +111,9 @@ export function readCheckpoint(path: string): Checkpoint {
   }
 }
 
-/** A saved variable put together from its tensors; throws where one is missing or has another shape. */
-export function assemble(checkpoint: Checkpoint, variable: StateVariable): Data {
-  const data = new Float32Array(sizeOf(variable.node.shape));
-  for (const { name, shape, offset } of parts(variable)) {
+/** A variable's tensors, each as the model wants it: what is missing costs no memory. */
+function tensorsOf(checkpoint: Checkpoint, variable: StateVariable): { data: Float32Array; offset: number }[] {
+  return parts(variable).map(({ name, shape, offset }) => {
     const tensor = checkpoint.tensors[name];
     if (!tensor) throw new CheckpointError(`${checkpoint.path}: tensor ${name} is missing; is it of another model?`);
     if (tensor.dtype !== 'F32' || tensor.shape.join() !== shape.join()) {
@@ -120,20 +121,46 @@ export function assemble(checkpoint: Checkpoint, variable: StateVariable): Data 
         `${checkpoint.path}: tensor ${name} is ${tensor.dtype} [${tensor.shape}], the model wants F32 [${shape}]`,
       );
     }
-    data.set(tensor.data, offset);
-  }
+    if (!tensor.data.every(Number.isFinite)) {
+      throw new CheckpointError(`${checkpoint.path}: tensor ${name} is not finite; use an earlier checkpoint`);
+    }
+    return { data: tensor.data, offset };
+  });
+}
+
+/** A saved variable put together from its tensors; throws where one is missing, has another shape or is not finite. */
+export function assemble(checkpoint: Checkpoint, variable: StateVariable): Data {
+  const tensors = tensorsOf(checkpoint, variable);
+  const data = new Float32Array(sizeOf(variable.node.shape));
+  for (const tensor of tensors) data.set(tensor.data, tensor.offset);
   return data;
 }
 
-/** Puts a checkpoint's state into the executor's variables. All is checked before anything is written. */
-export function restore(executor: Executor, trainer: Trainer, checkpoint: Checkpoint): void {
-  const values = trainer.state.map((variable) => assemble(checkpoint, variable));
+/**
+ * Checks that a checkpoint is of this model: every tensor is there in its shape, and the counter says the step. Takes no memory,
+ * so it comes before anything that the configuration sizes.
+ * @throws CheckpointError
+ */
+export function checkState(trainer: Trainer, checkpoint: Checkpoint): void {
+  for (const variable of trainer.state) tensorsOf(checkpoint, variable);
+  stepOf(checkpoint);
+}
+
+/** The step counter's two words. */
+function stepOf(checkpoint: Checkpoint): Uint32Array {
   const { step } = checkpoint.tensors;
   if (step?.dtype !== 'U32' || step.data.length !== 2 || step.data[0] + step.data[1] * 2 ** 32 !== checkpoint.step) {
     throw new CheckpointError(`${checkpoint.path}: its step counter does not say ${checkpoint.step}`);
   }
+  return step.data;
+}
+
+/** Puts a checkpoint's state into the executor's variables. All is checked before anything is written. */
+export function restore(executor: Executor, trainer: Trainer, checkpoint: Checkpoint): void {
+  const step = stepOf(checkpoint);
+  const values = trainer.state.map((variable) => assemble(checkpoint, variable));
   trainer.state.forEach(({ node }, i) => {
     executor.write(node, values[i]);
   });
-  executor.write(trainer.step, step.data);
+  executor.write(trainer.step, step);
 }

@@ -7,6 +7,7 @@ import {
   closeSync,
   existsSync,
   linkSync,
+  lstatSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -40,7 +41,8 @@ export function takeLock(file: string): () => void {
   // The text first, then the name, in one step: nobody ever reads a lock that does not say whose it is.
   const draft = `${file}.tmp-${process.pid}`;
   try {
-    writeFileSync(draft, mine);
+    rmSync(draft, { force: true });
+    writeFileSync(draft, mine, { flag: 'wx' });
     acquire(file, draft, mine);
     tidy(file, draft, mine);
   } catch (cause) {
@@ -114,9 +116,11 @@ function link(draft: string, file: string, mine: string): boolean {
   }
 }
 
+/** What a lock says; nothing where it is none of ours: a link is not followed, a pipe not waited for. */
 function read(file: string): string | undefined {
   try {
-    return readFileSync(file, 'utf8');
+    const found = lstatSync(file);
+    return found.isFile() && found.size <= 200 ? readFileSync(file, 'utf8') : '';
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

@@ -1,5 +1,5 @@
 /** A training run in a folder: config.json, log.jsonl, checkpoint.safetensors. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../autograd/executor.ts';
@@ -11,9 +11,9 @@ import { synthesize } from '../chem/synth.ts';
 import type { TableOptions } from '../chem/tables.ts';
 import { CheckpointError, DataError } from '../errors.ts';
 import { aeTrainer } from './ae.ts';
-import { type Checkpoint, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, checkState, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
 import type { Config } from './config.ts';
-import { appendToFile, isTemporary, reason, replaceFile } from './files.ts';
+import { appendToFile, checkPlain, filterLines, isTemporary, reason, replaceFile } from './files.ts';
 import { ganTrainer } from './gan.ts';
 import { lockOwner, takeLock, takenBy } from './lock.ts';
 import { initialise, type Measurement, parameterAt, type Trainer } from './training.ts';
@@ -149,21 +149,13 @@ function checkFolder(folder: string, from: Checkpoint | undefined): void {
 
 /** The log without lines after `step`, which a resumed run makes again. */
 function trimLog(file: string, step: number): void {
-  if (!existsSync(file)) return;
-  const text = readFileSync(file, 'utf8');
-  const kept = text.split('\n').filter((line) => {
+  filterLines(file, (line) => {
     try {
       return JSON.parse(line).step <= step;
     } catch {
       return false;
     }
   });
-  replaceChanged(file, kept.map((line) => `${line}\n`).join(''), text);
-}
-
-/** Leaves a file alone that is right already: on a full disk that works. */
-function replaceChanged(file: string, text: string, before: string | undefined): void {
-  if (text !== before) replaceFile(file, [Buffer.from(text)]);
 }
 
 /**
@@ -176,6 +168,9 @@ export async function train(options: RunOptions): Promise<RunResult> {
   try {
     checkFolder(folder, options.from);
     const trainer = makeTrainer(config, data.train.rows);
+    // Before the plan: a plan takes the memory that the configuration asks for.
+    if (options.from) checkState(trainer, options.from);
+    checkPlain(join(folder, logName));
     let plan: Plan | undefined;
     let measurement: Measurement | undefined;
     try {
@@ -263,8 +258,11 @@ async function trainLocked(
   // no checkpoint is known before hours of work are lost to it.
   if (from?.path !== checkpoint) await save(first);
   const configFile = join(folder, configName);
-  const had = existsSync(configFile) ? readFileSync(configFile, 'utf8') : undefined;
-  replaceChanged(configFile, `${JSON.stringify(config, null, 2)}\n`, had);
+  // A file that is right already is left alone: on a full disk that works.
+  const text = `${JSON.stringify(config, null, 2)}\n`;
+  const had = lstatSync(configFile, { throwIfNoEntry: false });
+  const right = had?.isFile() && had.size === Buffer.byteLength(text) && readFileSync(configFile, 'utf8') === text;
+  if (!right) replaceFile(configFile, [Buffer.from(text)]);
   trimLog(log, first);
 
   let step = first;

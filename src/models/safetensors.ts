@@ -22,6 +22,8 @@ export interface Safetensors {
 }
 
 const elementBytes: Record<TensorDType, number> = { F32: 4, U32: 4, I32: 4, U64: 8 };
+/** More than any model has: an array of millions is no shape. */
+const mostDimensions = 16;
 /** The format's own limit. */
 const maxHeaderBytes = 100_000_000;
 
@@ -251,6 +253,7 @@ class HeaderParser {
       if (!/^(0|[1-9][0-9]*)$/.test(word) || !Number.isSafeInteger(Number(word))) {
         this.fail(`the header has ${show(word)} where only a whole number from 0 to 2^53 - 1 can stand`);
       }
+      if (result.length === mostDimensions) this.fail(`the header has a list of over ${mostDimensions} numbers`);
       result.push(Number(word));
       this.at += word.length;
       this.space();

@@ -1,5 +1,5 @@
 /** Pages about a run: how its losses went, and what its formulas are worth. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { type PackedFormulas, PackedSet, unpackRow } from '../chem/encoding.ts';
 import { formatFormula } from '../chem/formula.ts';
 import { type EvaluationResult, reducedRows } from '../chem/metrics.ts';
@@ -13,6 +13,9 @@ import { percent } from './table.ts';
 /** A line of a run's log.jsonl: `step`, `seconds`, and whatever was measured. */
 export type LossLine = Readonly<Record<string, number>>;
 
+/** A million lines. */
+const longestLog = 200_000_000;
+
 /**
  * Reads a log.jsonl; a last line that was cut short is left out.
  * @throws DataError where the file cannot be read or holds no line of a log.
@@ -20,6 +23,10 @@ export type LossLine = Readonly<Record<string, number>>;
 export function readLog(file: string): LossLine[] {
   let text: string;
   try {
+    // Asked before it is opened: a pipe would wait, a device never end.
+    const found = statSync(file);
+    if (!found.isFile()) throw new Error('it is no plain file');
+    if (found.size > longestLog) throw new Error(`${found.size} bytes are too many for a log`);
     text = readFileSync(file, 'utf8');
   } catch (cause) {
     throw new DataError(`${file}: cannot be read (${(cause as Error).message}); name the log of a run`, { cause });
@@ -30,6 +37,8 @@ export function readLog(file: string): LossLine[] {
     try {
       const line = JSON.parse(row);
       if (typeof line !== 'object' || line === null || typeof line.step !== 'number') throw new Error('it has no step');
+      const odd = Object.keys(line).find((key) => line[key] !== null && typeof line[key] !== 'number');
+      if (odd !== undefined) throw new Error(`${JSON.stringify(odd)} is no number`);
       lines.push(line);
     } catch (cause) {
       if (i === rows.length - 1 && lines.length > 0) return;
