@@ -87,12 +87,15 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   const layout = new Layout(store, order, outputs, updates, options.detectAnomaly ?? false);
   const slots = layout.slots.filter((slot) => !slot.buffer);
 
-  // A software adapter's buffers are the machine's own memory, and it promises more than there is.
-  if (device.info.software)
+  // A software adapter's buffers are the machine's own memory, and it promises more than there is. A single tensor over its
+  // limits is refused below, by name.
+  const sizes = slots.map(({ elements }) => elements * 4);
+  if (device.info.software && sizes.every((size) => size <= device.limits.maxStorageBufferBindingSize)) {
     checkMemory(
       'a plan',
-      slots.reduce((total, { elements }) => total + elements * 4, 0),
+      sizes.reduce((total, size) => total + size, 0),
     );
+  }
 
   let made: Program | undefined;
   const destroy = (): void => {
