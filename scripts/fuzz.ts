@@ -30,7 +30,7 @@ const parts: Record<string, { count: number; run: Part }> = {
     },
   },
   configs: {
-    count: 5000,
+    count: 1500,
     run: async (tally, folder, count, seed) => {
       const { fuzzConfigs, walkPresets } = await import('../test/fuzz/configs.ts');
       walkPresets(tally, folder);
@@ -43,7 +43,7 @@ const parts: Record<string, { count: number; run: Part }> = {
       (await import('../test/fuzz/checkpoints.ts')).fuzzCheckpoints(tally, folder, count, seed),
   },
   runs: {
-    count: 300,
+    count: 100,
     run: async (tally, folder, count, seed) =>
       (await import('../test/fuzz/runs.ts')).fuzzRuns(tally, folder, count, seed),
   },
