@@ -2,7 +2,7 @@
  * Checks ops and functions of nodes against what they claim: the reference against finite differences, the GPU against
  * the reference, for values (order 0), gradients (order 1) and gradients of gradients (order 2), with random cotangents.
  */
-import { GradientError, MatganError, ShapeError } from '../errors.ts';
+import { GradientError, ShapeError } from '../errors.ts';
 import { add, fill, mul, sum } from './build.ts';
 import { type CheckRow, indexOf, runTwice, Tally, tolerances } from './compare.ts';
 import { differences, differenceTolerance } from './differences.ts';
@@ -250,7 +250,7 @@ export async function checkOp(name: string, options: CheckOptions = {}): Promise
       const random = new Stream(seed, s + 1);
       await checkCase(one, rows, { label: whole, gpu, random, targets, differences: orders, onGpu: orders, ...rest });
     } catch (error) {
-      if (error instanceof MatganError) error.message = `${name}, ${label}: ${error.message}`;
+      if (error instanceof ShapeError) error.message = `${name}, ${label}: ${error.message}`;
       throw error;
     }
   };
