@@ -39,7 +39,7 @@ describeGpu('every op on the GPU, at default limits, on poisoned buffers', () =>
 
 describe('every op on the reference', () => {
   it.each(names)('%s', async (name) => {
-    expect(failures(await checkOp(name, { seed: 7 }))).toEqual([]);
+    expect(failures(await checkOp(name, { seed: 7, variants: false }))).toEqual([]);
   });
 
   it.each(names)('%s has samples and a summary', (name) => {

@@ -19,10 +19,12 @@ function named(text: string): string[] {
 
 /** Lines of fenced blocks that begin with a comment naming a file, with that file. `…` stands for what is left out. */
 function quoted(text: string): { file: string; lines: string[] }[] {
-  return [...text.matchAll(/^```\w+\n\/\/ ((?:src|shaders)\/\S+)\n(.*?)^```/gms)].map(([, file, body]) => ({
-    file,
-    lines: body.split('\n').filter((line) => line.trim() !== '' && line.trim() !== '…'),
-  }));
+  return [...text.matchAll(/^```(?!diff)\w+\n\/\/ ((?:src|shaders|docs)\/\S+)\n(.*?)^```/gms)].map(
+    ([, file, body]) => ({
+      file,
+      lines: body.split('\n').filter((line) => line.trim() !== '' && line.trim() !== '…'),
+    }),
+  );
 }
 
 describe.each(documents)('$name', ({ name, text }) => {
