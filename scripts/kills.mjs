@@ -1,7 +1,7 @@
 // Kills training processes at random moments, resumes each, and compares with a run that nobody killed: checkpoint bit
 // by bit, log line by line. `node scripts/kills.mjs [kills] [seed]` prints a table and ends with 1 where any differs.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -147,10 +147,12 @@ async function one(out, aim, fresh, right) {
     milliseconds ||= performance.now() - began;
     child.kill('SIGKILL');
   };
-  let seen = 0;
-  const watcher = watch(out, (_, name) => {
-    if (!name?.startsWith(`${checkpoint}.tmp-`) || !existsSync(join(out, name))) return;
-    if (++seen === aim.write) kill();
+  let named = 0;
+  const watcher = watch(out, (event, name) => {
+    if (!name?.startsWith(`${checkpoint}.tmp-`)) return;
+    // Each temporary file gets its name and loses it: the odd ones of these events say that one has begun.
+    if (event === 'rename') named++;
+    if (named === 2 * (aim.write ?? 0) - 1) kill();
   });
   const timer = aim.after === undefined ? undefined : setTimeout(kill, aim.after);
   const first = await ended;

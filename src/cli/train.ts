@@ -5,6 +5,7 @@ import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
 import { ConfigError, DataError } from '../errors.ts';
 import { type Config, checkConfig, loadConfig, type ModelKind, presetNames } from '../models/config.ts';
+import { releaseLocks } from '../models/lock.ts';
 import {
   checkpointName,
   findCheckpoint,
@@ -141,10 +142,20 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   const { executor, note: adapter } = await openExecutor(options.device);
   note(adapter);
   let stop = false;
-  const onInterrupt = (): void => {
+  // Ends by the signal itself, which a shell shows as 130 or 143: process.exit would wait for what the driver compiles,
+  // or crash in the middle of it.
+  const endNow = (signal: NodeJS.Signals): void => {
+    process.off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onInterrupt);
+    releaseLocks();
+    process.kill(process.pid, signal);
+  };
+  let stopped: NodeJS.Signals | undefined;
+  const onInterrupt = (signal: NodeJS.Signals): void => {
     // The second Ctrl-C ends at once; the last checkpoint is whole in any case.
-    if (stop) process.exit(130);
+    if (stop) endNow(signal);
     stop = true;
+    stopped = signal;
     note('\nfinishing the step …; once more to end at once');
   };
   process.on('SIGINT', onInterrupt);
@@ -177,13 +188,13 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     if (result.finished) note(`done: ${done}; ${out}`);
     else if (!existsSync(join(out, checkpointName))) note('stopped before the first step; nothing was written');
     else note(`stopped: ${done}; go on with: matgan train ${kind} --out ${quote(out)} --resume`);
+    if (stopped && result.step === first) endNow(stopped);
     if (stop) process.exitCode = 130;
   } finally {
     progress.stop();
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
-    // Destroying a device waits for the work that it has; who interrupts is not made to wait for that.
-    if (!stop) executor.destroy();
+    executor.destroy();
   }
 }
 

@@ -57,8 +57,13 @@ export class Program {
         throw new DeviceError(`${label}: ${call.workgroups.join('×')} workgroups are over this device's ${most}`);
       }
     }
-    // Compiled in parallel; equal pipelines once.
-    const pipelines = await Promise.all(calls.map(({ call }) => cache.get(call.kernel, call.constants)));
+    // Compiled in parallel; equal pipelines once. After a failure the others are waited for all the same: a process that
+    // ends while Dawn compiles crashes.
+    const made = await Promise.allSettled(calls.map(({ call }) => cache.get(call.kernel, call.constants)));
+    const pipelines = made.map((result) => {
+      if (result.status === 'rejected') throw result.reason;
+      return result.value;
+    });
     if (calls.length === 0) return new Program(device, [], undefined, [], []);
 
     let size = 0;

@@ -23,8 +23,14 @@ import { isTemporary, reason } from './files.ts';
 export const takenBy = (folder: string, owner: number): DataError =>
   new DataError(`${folder}: process ${owner} is training in it; wait, or take another folder`);
 
-/** Locks of this process, so that it knows its own from those of a process before it that had the same number. */
-const held = new Set<string>();
+/** Locks of this process, by their text: it knows its own from those of a process before it that had the same number. */
+const held = new Map<string, () => void>();
+
+/** Gives back all that this process holds, for an end that runs nothing after it. */
+export function releaseLocks(): void {
+  for (const release of held.values()) release();
+}
+process.on('exit', releaseLocks);
 
 /** The number of the live process that holds a lock, or undefined. */
 export function lockOwner(file: string): number | undefined {
@@ -51,13 +57,11 @@ export function takeLock(file: string): () => void {
   } finally {
     rmSync(draft, { force: true });
   }
-  held.add(mine);
   const release = (): void => {
-    process.off('exit', release);
     held.delete(mine);
     if (read(file) === mine) rmSync(file, { force: true });
   };
-  process.on('exit', release);
+  held.set(mine, release);
   return release;
 }
 
