@@ -66,17 +66,6 @@ export function compare(expected: Value, actual: ArrayLike<number>): { error: nu
   return { error: Math.sqrt(difference / (norm || 1)), ulp, at };
 }
 
-/** Index of the flat element `at` in each axis of a shape. */
-export function indexOf(at: number, shape: readonly number[]): number[] {
-  const index: number[] = [];
-  let rest = at;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    index.unshift(rest % shape[axis]);
-    rest = Math.floor(rest / shape[axis]);
-  }
-  return index;
-}
-
 /** `too large by 0.5`; nothing where a value is no number. */
 export function deviation(actual: number, expected: number): string {
   const gap = Math.abs(actual - expected);

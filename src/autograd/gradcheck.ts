@@ -4,12 +4,13 @@
  */
 import { GradientError, ShapeError } from '../errors.ts';
 import { add, fill, mul, sum } from './build.ts';
-import { type CheckRow, indexOf, runTwice, Tally, tolerances } from './compare.ts';
+import { type CheckRow, runTwice, Tally, tolerances } from './compare.ts';
 import { differences, differenceTolerance } from './differences.ts';
 import type { Executor } from './executor.ts';
 import { grad } from './grad.ts';
 import {
   type Graph,
+  indexOf,
   type Node,
   type Op,
   type OpTable,

@@ -87,16 +87,18 @@ export const sizeOf = (shape: Shape): number => shape.reduce((product, d) => pro
 export const showShape = (shape: Shape): string => `[${shape.join(',')}]`;
 export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((d, i) => d === b[i]);
 
-/** The index of an element of a tensor, in brackets: `[0,3,2,1]`. */
-export function showIndex(element: number, shape: Shape): string {
+/** Index of a flat element in each axis of a shape. */
+export function indexOf(element: number, shape: Shape): number[] {
   const index: number[] = [];
   let rest = element;
   for (let axis = shape.length - 1; axis >= 0; axis--) {
     index.unshift(rest % shape[axis]);
     rest = Math.floor(rest / shape[axis]);
   }
-  return showShape(index);
+  return index;
 }
+/** The same in brackets: `[0,3,2,1]`. */
+export const showIndex = (element: number, shape: Shape): string => showShape(indexOf(element, shape));
 
 /** A traced computation. `apply` checks shapes and returns an equal node where there is one (hash-consing). */
 export class Graph {

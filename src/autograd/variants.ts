@@ -1,5 +1,5 @@
 /** Odd shapes made from an op's samples, so that nobody has to think of them. */
-import { type Attrs, type Graph, type Op, type Sample, type Shape, sizeOf } from './graph.ts';
+import { type Attrs, type Graph, type Op, type Sample, sizeOf } from './graph.ts';
 
 /** Sizes that break kernels: one, an odd one, a workgroup of 64 less one, full and more one, and several of them. */
 const oddSizes = [1, 3, 63, 64, 65, 257] as const;
@@ -38,7 +38,7 @@ export function variants(name: string, op: Op, graph: () => Graph): Variant[] {
       const group: Variant[] = [];
       for (const to of oddSizes) {
         if (to === from) continue;
-        const accepted = replaced(sample, from, to).find((one) => accepts(name, op, one, graph()));
+        const accepted = resized(name, op, sample, (d) => (d === from ? to : d), graph);
         if (accepted && !known.has(key(accepted))) {
           known.add(key(accepted));
           group.push({ of, from, to, sample: accepted });
@@ -54,13 +54,27 @@ export function variants(name: string, op: Op, graph: () => Graph): Variant[] {
   );
 }
 
+/**
+ * The sample with every size that may be replaced put through `swap`, in its attributes as well or in its inputs alone;
+ * undefined where the op's shape rule accepts neither, or either would be too much work.
+ */
+export function resized(
+  name: string,
+  op: Op,
+  sample: Sample,
+  swap: (size: number) => number,
+  graph: () => Graph,
+): Sample | undefined {
+  return replaced(sample, swap).find((one) => accepts(name, op, one, graph()));
+}
+
 const key = ({ inputs, attrs }: Sample): string => JSON.stringify([inputs, attrs ?? {}]);
 
 const isShape = (name: string, value: unknown): value is number[] =>
   dimensional.test(name) && Array.isArray(value) && value.every(Number.isInteger);
 
 /** Sizes that may be replaced. */
-function sizesOf({ inputs, attrs = {} }: Sample): number[] {
+export function sizesOf({ inputs, attrs = {} }: Sample): number[] {
   const sizes = new Set<number>();
   for (const input of inputs) if ('draw' in input) for (const d of input.shape) sizes.add(d);
   for (const [name, value] of Object.entries(attrs)) if (isShape(name, value)) for (const d of value) sizes.add(d);
@@ -68,11 +82,10 @@ function sizesOf({ inputs, attrs = {} }: Sample): number[] {
   return [...sizes];
 }
 
-/** The sample with another size, in its attributes as well or in its inputs alone. */
-function replaced({ inputs, attrs }: Sample, from: number, to: number): Sample[] {
-  const swap = (shape: Shape): Shape => shape.map((d) => (d === from ? to : d));
-  const moved = inputs.map((input) => ('draw' in input ? { ...input, shape: swap(input.shape) } : input));
-  const entries = Object.entries(attrs ?? {}).map(([name, v]) => [name, isShape(name, v) ? swap(v) : v] as const);
+/** The sample with other sizes, in its attributes as well or in its inputs alone. */
+function replaced({ inputs, attrs }: Sample, swap: (size: number) => number): Sample[] {
+  const moved = inputs.map((input) => ('draw' in input ? { ...input, shape: input.shape.map(swap) } : input));
+  const entries = Object.entries(attrs ?? {}).map(([name, v]) => [name, isShape(name, v) ? v.map(swap) : v] as const);
   return [
     { inputs: moved, attrs: Object.fromEntries(entries) as Attrs },
     { inputs: moved, attrs },

@@ -1,8 +1,8 @@
 /** Whole models: the gradients of their losses against differences, and those of the GPU against the reference. */
-import { type CheckRow, indexOf, type Named, runTwice, Tally, tolerances } from '../autograd/compare.ts';
+import { type CheckRow, type Named, runTwice, Tally, tolerances } from '../autograd/compare.ts';
 import { differences, differenceTolerance } from '../autograd/differences.ts';
 import type { Executor } from '../autograd/executor.ts';
-import { type Node, sizeOf, type Value } from '../autograd/graph.ts';
+import { indexOf, type Node, sizeOf, type Value } from '../autograd/graph.ts';
 import { Stream } from '../autograd/philox.ts';
 import { evaluate } from '../autograd/reference.ts';
 import type { PackedFormulas } from '../chem/encoding.ts';
