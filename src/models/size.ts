@@ -31,7 +31,7 @@ function denseSize(widths: readonly number[], norm: boolean): NetworkSize {
 
 /** Of a generator or decoder, latent vector to cells; what `generatorNetwork` makes. */
 export function generatorSize(config: GeneratorConfig): NetworkSize {
-  const norm = config.norm === 'batch';
+  const norm = config.norm !== 'none';
   if (config.kind === 'dense') return denseSize([config.latent, ...config.hidden, cells], norm);
   const [h, w, c] = config.head;
   let activations = h * w * c;
@@ -40,7 +40,7 @@ export function generatorSize(config: GeneratorConfig): NetworkSize {
   config.layers.forEach(({ filters, kernel, size, norm: own }, i) => {
     const last = i === config.layers.length - 1;
     parameters += (kernel[0] * kernel[1] * channels + 1) * filters;
-    if (!last && (own ?? config.norm) === 'batch') parameters += 2 * filters;
+    if (!last && (own ?? config.norm) !== 'none') parameters += 2 * filters;
     activations += size[0] * size[1] * filters;
     channels = filters;
   });
@@ -50,7 +50,7 @@ export function generatorSize(config: GeneratorConfig): NetworkSize {
 /** Of a critic (1 output) or encoder, cells to outputs; what `criticNetwork` makes. */
 export function criticSize(config: CriticConfig, outputs = 1): NetworkSize {
   if (config.kind === 'dense') {
-    const size = denseSize([cells, ...config.hidden, outputs], config.norm === 'batch');
+    const size = denseSize([cells, ...config.hidden, outputs], config.norm !== 'none');
     if (config.sizeInput !== undefined) size.parameters += config.hidden[0] ?? outputs;
     return size;
   }
@@ -58,7 +58,7 @@ export function criticSize(config: CriticConfig, outputs = 1): NetworkSize {
   let [parameters, activations] = [0, 0];
   for (const { filters, kernel, strides, norm: own } of config.layers) {
     parameters += (kernel[0] * kernel[1] * channels + 1) * filters;
-    if ((own ?? config.norm) === 'batch') parameters += 2 * filters;
+    if ((own ?? config.norm) !== 'none') parameters += 2 * filters;
     [h, w, channels] = [Math.ceil(h / strides[0]), Math.ceil(w / strides[1]), filters];
     activations += h * w * channels;
   }

@@ -170,13 +170,10 @@ describe('tables', () => {
 
 describe('configurations', () => {
   it('sizes are those of the networks that are made', () => {
-    for (const preset of presetNames()) {
-      let config: Config;
-      try {
-        config = loadConfig('gan', { preset });
-      } catch {
-        config = loadConfig('ae', { preset });
-      }
+    const own = presetNames().map((preset): [string, Config] => [preset, loadConfig(undefined, { preset })]);
+    const layer = { generator: { norm: 'layer' }, critic: { norm: 'layer' } };
+    for (const preset of ['icsd', 'demo']) own.push([preset, loadConfig('gan', { preset, overrides: layer })]);
+    for (const [preset, config] of own) {
       const sizes =
         config.model === 'gan'
           ? { generator: generatorSize(config.generator), critic: criticSize(config.critic) }
