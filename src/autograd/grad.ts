@@ -61,7 +61,8 @@ export function viaExpression(build: (inputs: readonly Node[], node: Node) => No
     const cotangent = graph.placeholder(stand.length, g.shape, g.dtype);
     const values = new Map<Node, Node>([...stand.map((s, i) => [s, node.inputs[i]] as const), [cotangent, g]]);
     const expression = build(stand, node);
-    return stand.map((s) => () => substitute(grad(expression, [s], cotangent), values)[0]);
+    // The expression on stand-ins is shared by all nodes of such a shape: its scopes say nothing of this one.
+    return stand.map((s) => () => substitute(grad(expression, [s], cotangent), values, undefined, 'traced')[0]);
   };
 }
 

@@ -205,20 +205,24 @@ export function topological(roots: readonly Node[]): Node[] {
   return order;
 }
 
-/** The same expressions with some nodes replaced; `rewrite` may put something else in place of a rebuilt node. */
+/**
+ * The same expressions with some nodes replaced; `rewrite` may put something else in place of a rebuilt node. What is rebuilt
+ * keeps its scope, or takes the one that is being traced.
+ */
 export function substitute(
   roots: readonly Node[],
   replacements: ReadonlyMap<Node, Node>,
   rewrite: (node: Node) => Node = (node) => node,
+  scope: 'own' | 'traced' = 'own',
 ): Node[] {
   const done = new Map<Node, Node>(replacements);
   for (const node of topological(roots)) {
     if (done.has(node)) continue;
     const inputs = node.inputs.map((input) => done.get(input)!);
     const same = inputs.every((input, i) => input === node.inputs[i]);
-    const rebuilt = (): Node =>
-      node.graph.within(node.scope, () => node.graph.apply(node.op, inputs, node.attrs), true);
-    done.set(node, rewrite(same ? node : rebuilt()));
+    const apply = (): Node => node.graph.apply(node.op, inputs, node.attrs);
+    const rebuilt = same ? node : scope === 'traced' ? apply() : node.graph.within(node.scope, apply, true);
+    done.set(node, rewrite(rebuilt));
   }
   return roots.map((root) => done.get(root)!);
 }

@@ -1,6 +1,18 @@
 /** NaN and infinities in a step: which tensor had one first, where, and that looking changes nothing. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { add, conv2d, leakyRelu, log, moments, mul, reshape, scale, sqrt, sum } from '../../src/autograd/build.ts';
+import {
+  add,
+  conv2d,
+  layerNorm,
+  leakyRelu,
+  log,
+  moments,
+  mul,
+  reshape,
+  scale,
+  sqrt,
+  sum,
+} from '../../src/autograd/build.ts';
 import { type Executor, GpuExecutor, ReferenceExecutor } from '../../src/autograd/executor.ts';
 import { grad } from '../../src/autograd/grad.ts';
 import { type Node, topological } from '../../src/autograd/graph.ts';
@@ -151,6 +163,13 @@ describe('scopes', () => {
     expect(first.scope).toBe('gradient of critic conv0');
     const scopes = topological(grad(sum(first), [x])).map(({ scope }) => scope);
     expect(scopes).toContain('gradient of gradient of critic conv0');
+    // A rule by an expression on stand-ins, which two layers of one shape share.
+    const [gamma, beta] = [graph.variable('gamma', [3]), graph.variable('beta', [3])];
+    const image = graph.variable('image', [5, 3]);
+    const norm = (z: Node, name: string): Node => graph.within(name, () => layerNorm(z, gamma, beta, 1e-5));
+    const second = norm(scale(norm(image, 'norm0'), 2), 'norm1');
+    const seen = topological(grad(sum(mul(second, second)), [image])).filter(({ op }) => op === 'rsqrt');
+    expect(seen.map(({ scope }) => scope).sort()).toEqual(['gradient of norm0', 'gradient of norm1']);
     expect(scale(x, 3).scope).toBe('');
     expect(() =>
       graph.within('broken', () => {
