@@ -57,6 +57,8 @@ interface StepCase {
   quick: boolean;
   kind: 'gan' | 'ae';
   preset: string;
+  /** Settings laid over the preset. */
+  overrides?: Record<string, unknown>;
 }
 
 const batch = 32;
@@ -142,10 +144,31 @@ function kernelCases(): KernelCase[] {
   return cases;
 }
 
+const rmsProp = { name: 'rmsProp', learningRate: 5e-4, rho: 0.9, eps: 1e-8 };
+/** What keeps the critic in bounds, by norms of the critic: the preset `icsd` with one critic step. */
+const constraintCases: readonly Omit<StepCase, 'quick'>[] = [
+  { name: 'penalty', overrides: {} },
+  {
+    name: 'clipping',
+    overrides: {
+      constraint: { name: 'clipping', clip: 0.01 },
+      generatorOptimiser: rmsProp,
+      criticOptimiser: rmsProp,
+    },
+  },
+].flatMap(({ name, overrides }) =>
+  ['none', 'layer', 'batch'].map((norm) => ({
+    name: `step gan icsd, ${name}, critic norm ${norm}`,
+    kind: 'gan' as const,
+    preset: 'icsd',
+    overrides: { ...overrides, critic: { norm }, criticSteps: 1 },
+  })),
+);
 const stepCases: readonly StepCase[] = [
   { name: 'step gan icsd-paper', quick: true, kind: 'gan', preset: 'icsd-paper' },
   { name: 'step gan icsd', quick: false, kind: 'gan', preset: 'icsd' },
   { name: 'step ae ae', quick: false, kind: 'ae', preset: 'ae' },
+  ...constraintCases.map((c) => ({ ...c, quick: false })),
 ].map((c) => ({ ...c, name: `${c.name} batch ${batch}` }) as StepCase);
 
 export interface BenchOptions {
@@ -240,7 +263,7 @@ async function kernelRow(executor: GpuExecutor, c: KernelCase, options: BenchOpt
 
 async function stepRow(executor: GpuExecutor, c: StepCase, options: BenchOptions): Promise<Measured> {
   const { packed, rows } = synthesize({ count: 2048 });
-  const trainer = makeTrainer(loadConfig(c.kind, { preset: c.preset, overrides: { batch } }), rows);
+  const trainer = makeTrainer(loadConfig(c.kind, { preset: c.preset, overrides: { ...c.overrides, batch } }), rows);
   const losses = Object.values(trainer.outputs);
   initialise(executor, trainer);
   executor.write(trainer.data, packed);
