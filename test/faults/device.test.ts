@@ -52,7 +52,7 @@ describeGpu('a device lost', () => {
     const gpu = await openGpu();
     await trainTiny(gpu, { folder: whole, config, ...every });
     gpu.destroy();
-  });
+  }, 240_000);
 
   // Whose n-th call is under way, and the step of the checkpoint that is then on disk: none, where none was begun.
   it.each<[string, 'plan' | 'idle' | 'read', number, number | undefined]>([

@@ -39,7 +39,7 @@ withDisk('a full disk', () => {
   beforeAll(async () => {
     gpu = await openGpu();
     await trainTiny(gpu, { folder: whole, config, logEvery: 1 });
-  });
+  }, 240_000);
   afterAll(() => gpu.destroy());
 
   const go = (folder: string, options: Partial<RunOptions>): Promise<unknown> =>
@@ -71,7 +71,7 @@ withDisk('a full disk', () => {
     ['the log', page, {}, /log\.jsonl: cannot be written \(no space left on the disk\)/],
     ['config.json', page, { config: { ...config, steps: 61 } }, /config\.json: cannot be written \(no space left/],
     ['the lock', 0, {}, /run: it can't be written \(no space left on the disk\)/],
-  ])('while %s is written', async (_, leave, options, message) => {
+  ])('while %s is written', { timeout: 240_000 }, async (_, leave, options, message) => {
     const folder = await begun('run');
     fill(leave);
     const run = go(folder, { from: findCheckpoint(folder), ...options });

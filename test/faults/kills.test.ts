@@ -9,7 +9,7 @@ import { describeGpu } from '../gpu.ts';
 import { bitsOf, logOf, temporaryFolder, tinyDenseGan, trainTiny } from '../models/tiny.ts';
 
 describeGpu('a training of 200 steps, killed', () => {
-  it('20 times, at start-up, in steps and in checkpoints: resumed to the same bits', { timeout: 600_000 }, async () => {
+  it('20 times, at start-up, in steps and in checkpoints: resumed to the same bits', { timeout: 1_200_000 }, async () => {
     const results = await kills({ kills: 20, seed: 20_260_801, folder: temporaryFolder() });
     expect(results.map(({ fault }) => fault)).toEqual(results.map(() => ''));
     // The moments are spread: else this would test less than it says.
