@@ -9,9 +9,12 @@ import { describeGpu } from '../gpu.ts';
 import { bitsOf, logOf, temporaryFolder, tinyDenseGan, trainTiny } from '../models/tiny.ts';
 
 describeGpu('a training of 200 steps, killed', () => {
-  it('20 times, at start-up, in steps and in checkpoints: resumed to the same bits', { timeout: 1_200_000 }, async () => {
+  it('20 times, at start-up, in steps and in checkpoints: resumed to the same bits', {
+    timeout: 1_200_000,
+  }, async () => {
     const results = await kills({ kills: 20, seed: 20_260_801, folder: temporaryFolder() });
     expect(results.map(({ fault }) => fault)).toEqual(results.map(() => ''));
+    expect(results.filter(({ ended }) => ended)).toEqual([]);
     // The moments are spread: else this would test less than it says.
     const moments = results.map(({ moment }) => moment);
     for (const moment of ['starting', 'training', 'writing a checkpoint']) expect(moments).toContain(moment);
