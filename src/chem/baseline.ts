@@ -89,6 +89,9 @@ function frequencies(training: PackedFormulas): { share: Float64Array; drawCount
   return { share, drawCount };
 }
 
+/** Draws of an element that is there already before the others are drawn by themselves; the odds stay the same. */
+const mostTries = 100;
+
 /**
  * Frequency baseline matched in the number of elements: for each formula the elements are drawn one after the other by the odds
  * p / (1 - p) of their share p of the training rows, without repeats, then a count for each from that element's counts.
@@ -103,7 +106,8 @@ export function frequencyFormulas(
   const random = randomStream(seed, 'frequency');
   const { share, drawCount } = frequencies(training);
   // An element in every row has infinite odds; capped, it is still drawn first.
-  const draw = new WeightedChoice(share.map((p) => p / Math.max(1 - p, 1e-6)));
+  const odds = share.map((p) => p / Math.max(1 - p, 1e-6));
+  const draw = new WeightedChoice(odds);
   const different = share.reduce((n, p) => n + (p > 0 ? 1 : 0), 0);
   const packed = new Uint32Array(total(histogram) * rowWords);
   const pairs = new Uint16Array(maxPairs);
@@ -111,9 +115,12 @@ export function frequencyFormulas(
   for (let n = 1; n <= Math.min(maxPairs, different); n++) {
     for (let i = 0; i < (histogram[n] ?? 0); i++) {
       for (let p = 0; p < n; p++) {
-        let e: number;
-        do e = draw.draw(random);
-        while (holds(pairs, p, e));
+        let e = draw.draw(random);
+        for (let tries = 1; holds(pairs, p, e); tries++) {
+          // Beside an element of every row the others are one draw in millions: put the drawn ones aside instead.
+          const rest = tries < mostTries ? draw : new WeightedChoice(odds.map((o, i) => (holds(pairs, p, i) ? 0 : o)));
+          e = rest.draw(random);
+        }
         pairs[p] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
       }
       writePairs(packed, row, pairs, n);
