@@ -139,7 +139,10 @@ export class ReferenceExecutor implements Executor {
     for (const variable of variables) this.store.delete(variable.attrs.name);
   }
 
-  async idle(): Promise<void> {}
+  /** Nothing is ever under way, but signals and timers get their turn: without it Ctrl-C would wait for the last step. */
+  async idle(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 
   destroy(): void {
     this.store.clear();

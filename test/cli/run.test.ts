@@ -1,0 +1,251 @@
+/** Commands on a small run, in this process and on the reference executor: no adapter is needed. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { unpackRow } from '../../src/chem/encoding.ts';
+import { formatFormula } from '../../src/chem/formula.ts';
+import type * as configModule from '../../src/models/config.ts';
+import { temporaryFolder, tinyDenseAe, tinyDenseGan, tinyRows } from '../models/tiny.ts';
+import { matganHere, onTerminal } from './here.ts';
+
+// The demo's presets, narrow enough for the reference executor. Everything else is as users have it.
+const own = vi.hoisted(() => ({ narrow: false, steps: 3 }));
+vi.mock('../../src/models/config.ts', async (original) => {
+  const real = await original<typeof configModule>();
+  return {
+    ...real,
+    loadConfig: (...args: Parameters<typeof real.loadConfig>) => {
+      if (!own.narrow) return real.loadConfig(...args);
+      return args[0] === 'gan'
+        ? tinyDenseGan({ steps: own.steps, decoding: 'paper' })
+        : tinyDenseAe({ steps: own.steps });
+    },
+  };
+});
+afterEach(() => {
+  own.narrow = false;
+  vi.restoreAllMocks();
+});
+
+const folder = temporaryFolder();
+const at = (name: string): string => join(folder, name);
+const formulas = (rows: number, first = 0): string[] => {
+  const { packed } = tinyRows(rows, first);
+  return Array.from({ length: rows }, (_, row) => formatFormula(unpackRow(packed, row)));
+};
+const reference = ['--device', 'reference'];
+const data = at('data.csv');
+
+beforeAll(async () => {
+  writeFileSync(data, `formula\n${formulas(40).join('\n')}\n`);
+  writeFileSync(at('gan.json'), JSON.stringify(tinyDenseGan({ averaging: 0 })));
+  writeFileSync(at('whole.json'), JSON.stringify(tinyDenseGan({ leaveOut: 0 })));
+  for (const [name, more] of [
+    ['run', ['--data', data, '--config', at('gan.json')]],
+    ['whole', ['--data', data, '--config', at('whole.json')]],
+    ['default', ['--config', at('gan.json')]],
+  ] as const) {
+    const trained = await matganHere('train', 'gan', ...more, '--steps', '2', '--out', at(name), ...reference);
+    expect(trained).toMatchObject({ status: 0, stdout: '' });
+  }
+});
+
+describe('matgan train', () => {
+  it('says what it reads, and how fast it was', async () => {
+    const out = at('told');
+    const given = ['--data', data, '--config', at('gan.json'), '--steps', '1', '--out', out];
+    const { status, stderr } = await matganHere('train', 'gan', ...given, ...reference);
+    expect(status).toBe(0);
+    expect(stderr).toMatch(
+      /^\d+ rows read; not usable: none; \d+ repeat a formula\ntraining on \d+ formulas, \d+ left out\n/,
+    );
+    expect(stderr).toMatch(/\nstep 1\/1 lossCritic /);
+    expect(stderr).toMatch(/\ndone: 1 steps, [\d.]+ steps\/s, \d+ samples\/s; .*told\n$/);
+  });
+
+  it('--resume without --steps has nothing to do, on the rows that it began with', async () => {
+    const before = readFileSync(at('run/log.jsonl'), 'utf8');
+    const { status, stderr } = await matganHere('train', 'gan', '--resume', '--out', at('run'), ...reference);
+    expect(status).toBe(0);
+    expect(stderr).toContain('resuming at step 2\n');
+    expect(stderr).toContain('done: 2 steps');
+    expect(readFileSync(at('run/log.jsonl'), 'utf8')).toBe(before);
+  });
+
+  it('--resume on other rows than it began with is refused, the default set by its name', async () => {
+    const { status, stderr } = await matganHere(
+      ...['train', 'gan', '--resume', '--out', at('default'), '--data', data, ...reference],
+    );
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^DataError: .*data\.csv: not the rows that this run was trained on \(fingerprint/);
+  });
+
+  it('--pause-at ends with how to go on, a plain path unquoted', async () => {
+    const out = at('paused');
+    const given = ['--data', data, '--config', at('gan.json'), '--steps', '3', '--pause-at', '2', '--out', out];
+    const { status, stderr } = await matganHere('train', 'gan', ...given, ...reference);
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/stopped: 2 steps, .*; go on with: matgan train gan --out \S+paused --resume\n$/);
+    const quoted = at("it's paused");
+    given[given.length - 1] = quoted;
+    expect((await matganHere('train', 'gan', ...given, ...reference)).stderr).toContain(
+      `--out '${quoted.replace("'", "'\\''")}' --resume`,
+    );
+  });
+
+  it.each([
+    // 36 of 40 rows are trained on; a step of the GAN draws 2 · 4 rows, one of the autoencoder 4.
+    ['gan', 'gan.json', 3],
+    ['ae', 'ae.json', 5],
+  ])('--epochs of a %s counts rows: printed, not trained', async (kind, file, perTwo) => {
+    writeFileSync(at('ae.json'), JSON.stringify(tinyDenseAe()));
+    const rows = Number(
+      /training on (\d+)/.exec(
+        (
+          await matganHere(
+            ...['train', 'gan', '--data', data, '--config', at('gan.json'), '--steps', '1', '--out', at(`x${perTwo}`)],
+            ...reference,
+          )
+        ).stderr,
+      )?.[1],
+    );
+    const preset = kind === 'ae' ? ['--preset', 'demo-ae'] : [];
+    const { status, stdout } = await matganHere(
+      ...['train', kind, '--data', data, ...preset, '--config', at(file), '--epochs', '2', '--print-config'],
+    );
+    expect(status).toBe(0);
+    const { steps } = JSON.parse(stdout);
+    expect(steps).toBe(Math.ceil((2 * rows) / (4 * (kind === 'gan' ? 2 : 1))));
+  });
+
+  it('a second Ctrl-C ends at once', async () => {
+    vi.spyOn(process, 'exit').mockImplementation((code) => {
+      throw new Error(`exit ${code}`);
+    });
+    const given = ['--data', data, '--config', at('gan.json'), '--steps', '100000', '--log-every', '1'];
+    // The first line of the log is where a user would press it, twice.
+    const running = matganHere('train', 'gan', ...given, '--out', at('twice'), ...reference);
+    const file = at('twice/log.jsonl');
+    while (!existsSync(file) || readFileSync(file, 'utf8') === '')
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    process.emit('SIGINT');
+    expect(() => process.emit('SIGINT')).toThrow('exit 130');
+    const { status, stderr } = await running;
+    expect(status).toBe(130);
+    expect(stderr.match(/finishing the step/g)).toHaveLength(1);
+  });
+});
+
+describe('matgan generate', () => {
+  it('by the model’s own rule, for people; with --unique each formula once', async () => {
+    const [all, once] = [at('all.csv'), at('once.csv')];
+    const { status, stdout } = await matganHere('generate', at('run'), '--count', '60', '--out', all, ...reference);
+    expect(status).toBe(0);
+    const [, decoded, different] = /^60 samples: (\d+) formulas, (\d+) of them different \(rule argmax\), in /.exec(
+      stdout,
+    )!;
+    expect(stdout).toContain(`\n${decoded} written to ${all}\n`);
+    const unique = await matganHere(
+      ...['generate', at('run'), '--count', '60', '--out', once, '--unique', '--json', ...reference],
+    );
+    expect(JSON.parse(unique.stdout)).toMatchObject({
+      requested: 60,
+      decoded: Number(decoded),
+      unique: Number(different),
+      written: Number(different),
+      rule: 'argmax',
+      reduced: true,
+    });
+    const rows = readFileSync(once, 'utf8').trim().split('\n');
+    expect(new Set(rows).size).toBe(rows.length);
+  });
+
+  it('shows a bar on a terminal', async () => {
+    const { stderr } = await onTerminal('stderr', () =>
+      matganHere('generate', at('run'), '--count', '3', '--out', at('bar.csv'), ...reference),
+    );
+    expect(stderr).toContain('3/3 samples');
+  });
+
+  it('an autoencoder does not generate', async () => {
+    writeFileSync(at('ae.json'), JSON.stringify(tinyDenseAe()));
+    const given = ['--data', data, '--preset', 'demo-ae', '--config', at('ae.json'), '--steps', '1'];
+    expect((await matganHere('train', 'ae', ...given, '--out', at('ae'), ...reference)).status).toBe(0);
+    const { status, stderr } = await matganHere(
+      ...['generate', at('ae'), '--count', '3', '--out', at('never.csv'), ...reference],
+    );
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/it is a model of kind ae; generating takes a gan\n$/);
+    expect(existsSync(at('never.csv'))).toBe(false);
+  });
+});
+
+describe('matgan evaluate --run', () => {
+  const generated = at('generated.csv');
+  beforeAll(() => writeFileSync(generated, `formula\n${formulas(20).join('\n')}\n${formulas(5, 500).join('\n')}\n`));
+  const evaluate = (run: string) => matganHere('evaluate', '--generated', generated, '--run', at(run), '--json');
+
+  it('takes the rows that the run trained on and left out', async () => {
+    const { status, stdout } = await evaluate('run');
+    expect(status).toBe(0);
+    const { training, leaveOut, recoveredTraining, recoveredLeaveOut } = JSON.parse(stdout);
+    expect(training.count).toBeGreaterThan(4 * leaveOut.count);
+    expect(recoveredTraining).toBeGreaterThan(0.3);
+    expect(recoveredLeaveOut).not.toBeNull();
+  });
+
+  it('a run that left nothing out', async () => {
+    const { status, stdout } = await evaluate('whole');
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ leaveOut: null, recoveredLeaveOut: null });
+  });
+
+  it('a file that has changed since is refused', async () => {
+    const before = readFileSync(data, 'utf8');
+    try {
+      writeFileSync(data, `${before}CsAu\n`);
+      const { status, stderr } = await evaluate('run');
+      expect(status).toBe(2);
+      expect(stderr).toMatch(/DataError: .*data\.csv: it has changed since .*run was trained; name --train\n$/);
+    } finally {
+      writeFileSync(data, before);
+    }
+  });
+});
+
+describe('matgan demo', () => {
+  it('trains both models, generates, judges, and writes a page; its own earlier runs are replaced', async () => {
+    own.narrow = true;
+    const out = at('demo');
+    const { status, stdout, stderr } = await matganHere('demo', '--out', out, '--count', '300', ...reference);
+    expect(stderr).toContain('runs on the f64 reference executor');
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/an autoencoder learns to write .* \(preset demo-ae, \d+ formulas, \d+ left out\)/);
+    expect(stderr).toMatch(/a MatGAN learns to invent formulas \(preset demo, /);
+    expect(stderr).toContain('generating 256 samples (the reference executor is too slow for more)');
+    expect(stderr.match(/\n3 steps in \d+ s, \d+ samples\/s\n/g)).toHaveLength(2);
+    expect(stderr).not.toContain('this machine is slow');
+    expect(stdout).toMatch(/elements .* generated .* training CN/);
+    expect(stdout).toMatch(/\n256 samples: \d+ formulas, \d+ different, \d+ of them new; /);
+    expect(readdirSync(out).sort()).toEqual(['ae', 'gan', 'generated.csv', 'report.html']);
+    expect(readFileSync(join(out, 'report.html'), 'utf8')).toContain('A narrow MatGAN, trained for 3 steps');
+    writeFileSync(join(out, 'ae', 'mine.txt'), 'x');
+    const mine = await matganHere('demo', '--out', out, '--count', '20', ...reference);
+    expect([mine.status, mine.stderr]).toEqual([2, expect.stringContaining('it is there already and not empty')]);
+  });
+
+  it('--json: JSON alone; a slow machine stops in time and says so', async () => {
+    own.narrow = true;
+    own.steps = 1000;
+    // Every look at the clock is ten seconds later.
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 10_000));
+    const { status, stdout, stderr } = await matganHere(
+      ...['demo', '--out', at('slow'), '--count', '200', '--json', ...reference],
+    );
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/this machine is slow: stopped at \d+ of 1000 steps to keep to time/);
+    expect(stderr).toContain('\ngenerating 200 samples\n');
+    expect(JSON.parse(stdout)).toMatchObject({ requested: 200, rule: 'paper' });
+  });
+});
