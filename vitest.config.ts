@@ -9,5 +9,13 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 20_000,
+    // Only with --coverage; scripts/coverage.mjs (`npm run coverage`) adds child processes and writes the report.
+    coverage: {
+      provider: 'v8',
+      include: ['src/**'],
+      reporter: ['json'],
+      reportsDirectory: 'build/coverage',
+      reportOnFailure: true,
+    },
   },
 });
