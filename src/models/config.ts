@@ -203,11 +203,13 @@ export function checkConfig(value: unknown, source: string, known: unknown = val
   const path = issue.path.join('.');
   if (issue.code === 'unrecognized_keys') {
     const [key] = issue.keys;
-    const here = issue.path.reduce<unknown>((at, k) => (at as Record<PropertyKey, unknown> | undefined)?.[k], known);
-    const others = Object.keys((here as object | undefined) ?? {}).filter((k) => !issue.keys.includes(k));
-    throw new ConfigError(
-      `${source}: ${path ? `${path}.` : ''}${key} is no setting${nearest(key, others)}; here there are ${others.join(', ')}`,
-    );
+    // Where the preset has a word ("none"), the rest of what was given shows what belongs there.
+    const others = [known, value].flatMap((root) => {
+      const here = issue.path.reduce<unknown>((at, k) => (at as Record<PropertyKey, unknown> | undefined)?.[k], root);
+      return isObject(here) ? Object.keys(here).filter((k) => !issue.keys.includes(k)) : [];
+    });
+    const there = others.length > 0 ? `; here there are ${[...new Set(others)].join(', ')}` : '';
+    throw new ConfigError(`${source}: ${path ? `${path}.` : ''}${key} is no setting${nearest(key, others)}${there}`);
   }
   throw new ConfigError(`${source}: ${path || 'the whole'}: ${issue.message}`);
 }
