@@ -44,21 +44,45 @@ function sourceMapOf(code, file) {
 /** Where a branch, statement or function begins: the same in both, while the ends differ with the compilers' maps. */
 const place = ({ loc, start }) => `${(start ?? loc.start).line}:${(start ?? loc.start).column}`;
 
-/** Adds counts of one file's child run to those of the tests; returns how many entries have no partner there. */
+/**
+ * Adds counts of one file's child run to those of the tests; returns how many branches have no partner there.
+ * An `else if` begins at `else` for one compiler and at `if` for the other: of those left over the next one is it.
+ */
 function add(target, child) {
   let lost = 0;
-  for (const [entries, counts, key] of [
-    ['statementMap', 's', place],
-    ['fnMap', 'f', place],
-    ['branchMap', 'b', (branch) => `${branch.type} ${place(branch)} ${branch.locations.length}`],
+  for (const [entries, counts, kind] of [
+    ['statementMap', 's', () => ''],
+    ['fnMap', 'f', () => ''],
+    ['branchMap', 'b', ({ type, locations }) => `${type} ${locations.length}`],
   ]) {
+    const key = (entry) => `${kind(entry)} ${place(entry)}`;
     const ids = new Map(Object.entries(target[entries]).map(([id, entry]) => [key(entry), id]));
+    const free = new Map(ids);
+    const left = [];
+    const count = (id, more) => {
+      if (Array.isArray(more)) for (const [i, n] of more.entries()) target[counts][id][i] += n;
+      else target[counts][id] += more;
+    };
     for (const [childId, entry] of Object.entries(child[entries])) {
       const id = ids.get(key(entry));
-      const count = child[counts][childId];
-      if (id === undefined) lost++;
-      else if (Array.isArray(count)) for (const [i, n] of count.entries()) target[counts][id][i] += n;
-      else target[counts][id] += count;
+      free.delete(key(entry));
+      if (id === undefined) left.push([childId, entry]);
+      else count(id, child[counts][childId]);
+    }
+    if (counts !== 'b') continue;
+    for (const [childId, entry] of left) {
+      const { line, column } = entry.loc.start;
+      const next = [...free.values()].find((id) => {
+        const other = target[entries][id];
+        const { start } = other.loc;
+        const behind = start.line === line ? start.column > column : start.line === line + 1;
+        return behind && kind(other) === kind(entry);
+      });
+      if (next === undefined) lost++;
+      else {
+        free.delete(key(target[entries][next]));
+        count(next, child[counts][childId]);
+      }
     }
   }
   return lost;
@@ -75,7 +99,7 @@ for (const name of readdirSync(children)) {
     lost += add(map.fileCoverageFor(file).data, child[file]);
   }
 }
-if (lost > 0) process.stderr.write(`coverage: ${lost} entries of child processes have no partner in the tests' own\n`);
+if (lost > 0) process.stderr.write(`coverage: ${lost} branches of child processes have no partner in the tests' own\n`);
 
 const context = report.createContext({ dir: folder, coverageMap: map });
 for (const kind of ['json', 'html']) reports.create(kind).execute(context);
