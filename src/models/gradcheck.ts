@@ -116,8 +116,8 @@ function inState({ state }: LossCheck, { data }: Value): Float64Array {
 
 /** The parameter that a flat element of the weights belongs to. */
 function parameterAt({ state }: LossCheck, i: number): Named {
-  const found = state.parameters?.list.find(({ offset, shape }) => i >= offset && i < offset + sizeOf(shape));
+  const found = state.parameters?.at(i);
   return found
-    ? { tensor: found.name, element: indexOf(i - found.offset, found.shape) }
+    ? { tensor: found.name, element: found.index }
     : { tensor: 'no parameter', element: indexOf(i, state.node.shape) };
 }

@@ -1,7 +1,7 @@
 /** Networks as functions from nodes to nodes, over one flat vector of parameters. */
 import * as b from '../autograd/build.ts';
 import { alignment } from '../autograd/compile.ts';
-import { type Node, type Shape, showShape, sizeOf } from '../autograd/graph.ts';
+import { indexOf, type Node, type Shape, showShape, sizeOf } from '../autograd/graph.ts';
 import type { Stream } from '../autograd/philox.ts';
 import { ConfigError } from '../errors.ts';
 import type { ActivationConfig, CriticConfig, GeneratorConfig, NormKind } from './config.ts';
@@ -69,6 +69,12 @@ export class ParameterSet {
   /** Nodes of all parameters, views of a flat vector (or of the first row of an optimiser's state). */
   views(flat: Node): Node[] {
     return this.list.map(({ name, offset, shape }) => flat.graph.within(name, () => b.view(flat, offset, shape), true));
+  }
+
+  /** The parameter that an element of the flat vector belongs to, and its index there; undefined in the padding. */
+  at(element: number): { name: string; index: number[] } | undefined {
+    const found = this.list.find(({ offset, shape }) => element >= offset && element < offset + sizeOf(shape));
+    return found && { name: found.name, index: indexOf(element - found.offset, found.shape) };
   }
 
   /** Gradients side by side as the parameters are. */

@@ -16,7 +16,7 @@ import type { Config } from './config.ts';
 import { appendToFile, checkPlain, filterLines, isTemporary, reason, replaceFile } from './files.ts';
 import { ganTrainer } from './gan.ts';
 import { lockOwner, takeLock, takenBy } from './lock.ts';
-import { initialise, type Measurement, parameterAt, type Trainer } from './training.ts';
+import { initialise, type Measurement, stateRows, type Trainer } from './training.ts';
 
 export const checkpointName = 'checkpoint.safetensors';
 export const logName = 'log.jsonl';
@@ -346,11 +346,13 @@ async function trainLocked(
 function anomalyText({ node, element, value }: Anomaly, trainer: Trainer): string {
   const name = ({ op, attrs, scope, shape }: Node): string =>
     `${op === 'variable' ? attrs.name : op} ${showShape(shape)}${scope && ` (${scope})`}`;
-  if (node.op === 'variable') {
-    const state = trainer.state.find((variable) => variable.node.attrs.name === node.attrs.name);
-    const at = (state && parameterAt(state, element)) ?? showIndex(element, node.shape);
-    return `${name(node)} began the step with ${value} at ${at}`;
-  }
-  const from = node.inputs.map(name).join(' and ');
-  return `the first tensor with ${value} is ${name(node)}, at ${showIndex(element, node.shape)}, made from ${from}`;
+  // An optimiser's result is all parameters of a network side by side: say which one.
+  let state = node;
+  while (state.op in stateRows) state = state.inputs[0];
+  const { rows, parameters } = trainer.state.find((variable) => variable.node === state) ?? {};
+  const found = parameters?.at(element % parameters.size);
+  const at = found
+    ? `${rows![Math.floor(element / parameters!.size)]} ${found.name} ${showShape(found.index)}`
+    : showIndex(element, node.shape);
+  return `the first tensor with ${value} is ${name(node)}, at ${at}, made from ${node.inputs.map(name).join(' and ')}`;
 }

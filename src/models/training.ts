@@ -1,7 +1,7 @@
 /** What every trained model has in common: variables that make up its state, an optimiser, a step counter. */
 import * as b from '../autograd/build.ts';
 import type { Executor } from '../autograd/executor.ts';
-import { type Graph, type Node, showIndex, sizeOf } from '../autograd/graph.ts';
+import type { Graph, Node } from '../autograd/graph.ts';
 import { Stream } from '../autograd/philox.ts';
 import type { Data } from '../autograd/plan.ts';
 import type { PackedFormulas } from '../chem/encoding.ts';
@@ -129,12 +129,4 @@ export function trainingNorm(parameters: ParameterSet): { mode: NormMode; packed
 export function initialise(executor: Executor, trainer: Trainer, rows?: PackedFormulas): void {
   for (const { node, initial } of trainer.state) executor.write(node, initial(rows));
   executor.write(trainer.step, new Uint32Array(2));
-}
-
-/** Name and index of an element of a saved variable, `weights conv1.filter [0,2,1,3]`; undefined in its padding. */
-export function parameterAt({ node, rows, parameters }: StateVariable, element: number): string | undefined {
-  if (!rows || !parameters) return `${node.attrs.name} ${showIndex(element, node.shape)}`;
-  const [row, within] = [Math.floor(element / parameters.size), element % parameters.size];
-  const found = parameters.list.find(({ offset, shape }) => within >= offset && within < offset + sizeOf(shape));
-  return found && `${rows[row]} ${found.name} ${showIndex(within - found.offset, found.shape)}`;
 }
