@@ -193,7 +193,9 @@ describeGpu('memory refused', () => {
         faults.refuse = 0;
         if (n % 4 === 0 || n === buffers) expect(await start(), `after buffer ${n}`).toEqual(right);
       }
-      expect([...named]).toEqual(expect.arrayContaining(['tensor', 'uniforms', 'staging', 'critic', 'generator']));
+      expect([...named]).toEqual(expect.arrayContaining(['uniforms', 'staging', 'critic', 'generator']));
+      // Tensors by the op and its place in the model.
+      expect([...named].filter((name) => /^\w+ \[[\d,]+\] \(.*generator/.test(name)).length).toBeGreaterThan(3);
     },
   );
 
