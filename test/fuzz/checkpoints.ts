@@ -1,5 +1,5 @@
 /** Hostile checkpoints: one small whole file, changed in its header, its metadata, its tensors or its bytes. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReferenceExecutor } from '../../src/autograd/executor.ts';
 import { fingerprintOf } from '../../src/chem/dataset.ts';
@@ -270,8 +270,7 @@ export function hostileCheckpoint(choose: Choose, whole: Buffer): Buffer {
 
 /** The small whole checkpoint that all others are made from. */
 export async function wholeCheckpoint(folder: string): Promise<Buffer> {
-  const run = join(folder, 'whole');
-  mkdirSync(run, { recursive: true });
+  const run = mkdtempSync(join(folder, 'whole-'));
   await leastRun(run, { pauseAt: 1 });
   const file = join(run, checkpointName);
   hold(readCheckpoint(file).step === 1, 'the whole checkpoint');
