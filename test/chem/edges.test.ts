@@ -747,6 +747,23 @@ describe('figures', () => {
     expect(Object.keys(beside.byElementCount)).toEqual(['2', '3']);
   });
 
+  test('formulas of eight elements are counted like others', () => {
+    const eight = 'LiNaKMgCaTiOF';
+    const composition = parseFormula(eight);
+    const verdict = judge(composition);
+    const result = evaluateFormulas({ generated: pack(eight, 'NaCl'), training: pack(eight, 'KBr'), seed: 1 });
+    expect(result.byElementCount[8]).toMatchObject({
+      generated: { count: 1, chargeNeutral: Number(verdict.chargeNeutral) },
+      training: { count: 1 },
+      recoveredTraining: 1,
+    });
+    expect(verdict.chargeNeutral).toBe(true);
+    expect(result.chargeNeutral).toBe(1);
+    expect(result.byElementCount[8].generated.electronegativityBalanced).toBe(
+      Number(verdict.electronegativityBalanced),
+    );
+  });
+
   test('nothing generated, nothing to train on, and an empty leave-out set', () => {
     expect(() => evaluateFormulas({ generated: pack(), training, seed: 1 })).toThrow(
       new DataError('evaluate: nothing was generated; train longer or decode by another rule'),

@@ -256,6 +256,28 @@ describe('JSON', () => {
     expect(columns).toEqual(['{formula}', 'x']);
   });
 
+  test('nesting is refused beyond 200 levels; brackets in texts, and those that are closed, do not count', async () => {
+    const nested = (depth: number): string => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+    const row = (more: string): string => `{"formula":"NaCl","x":${more}}`;
+    // The row and the array around it are two levels.
+    expect((await read(save('deep.json', `[${row(nested(198))}]`))).texts).toEqual(['NaCl']);
+    expect(await refused(save('deeper.json', `[${row(nested(199))}]`))).toBe(
+      'its JSON nests more than 200 deep; flatten it',
+    );
+    expect((await read(save('deep.jsonl', `${row(nested(199))}\n`))).texts).toEqual(['NaCl']);
+    expect(await refused(save('deeper.jsonl', `${row(nested(200))}\n`))).toBe(
+      'its JSON nests more than 200 deep; flatten it',
+    );
+    const many = Array.from({ length: 40 }, () => row(`{"a":${nested(100)}}`));
+    expect((await read(save('many.json', `[${many.join()}]`))).data.length).toBe(40);
+    expect((await read(save('many.jsonl', many.join('\n')))).data.length).toBe(40);
+    const text = JSON.stringify(`${'['.repeat(250)}"\\`);
+    expect((await read(save('text.json', `[${row(text)},${row(text)}]`))).texts).toEqual(['NaCl', 'NaCl']);
+    expect(await refused(save('behind.json', `[${row(text)},${row(nested(210))}]`))).toBe(
+      'its JSON nests more than 200 deep; flatten it',
+    );
+  });
+
   test('names of columns may be anything', async () => {
     const name = `it's "odd"; --`;
     const { texts } = await read(save('o.json', JSON.stringify([{ [name]: 'NaCl', x: 1 }])), { formulaColumn: name });
@@ -313,8 +335,24 @@ describe('files that are none', () => {
     }
   });
 
+  test('one row beside one line that is none is a table; a second byte alone is no archive', async () => {
+    const { rows, malformed } = await read(save('half.csv', 'formula,e\nNaCl,1\nKBr,1,2\n'));
+    expect([rows, malformed.length]).toEqual([1, 1]);
+    const odd = Buffer.concat([Buffer.from('N'), Buffer.from([0x8b]), Buffer.from('\nNaCl\n')]);
+    expect(String(await read(save('odd.csv', odd)).catch(String))).not.toContain('archive');
+  });
+
   test('a formula among numbers is enough', async () => {
     expect((await read(save('mixed.csv', 'formula\n1\nNaCl\n'))).texts).toEqual(['1', 'NaCl']);
+  });
+
+  test('an archive of little but blanks is not unpacked for long', async () => {
+    const bomb = gzipSync(Buffer.alloc(2 ** 25 + 2 ** 21, ' '));
+    expect(await refused(save('bomb.csv.gz', bomb))).toBe(
+      'unpacks to over 50 times its size, as no table of formulas does; unpack it yourself if you trust it',
+    );
+    // The same share, but small.
+    expect(await refused(save('small.csv.gz', gzipSync(Buffer.alloc(2 ** 20, ' '))))).toMatch(/blanks|white space/);
   });
 
   test('a damaged archive', async () => {
@@ -382,6 +420,17 @@ describe('writing', () => {
     expect(readFileSync(file, 'utf8')).toBe('formula,n,x\n');
   });
 
+  test('only the last ending counts', async () => {
+    const [table, lines] = [path('a.gz.csv'), path('a.csv.jsonl')];
+    await writeTable(table, columns, 3);
+    expect(readFileSync(table, 'utf8')).toBe(csv);
+    await writeTable(lines, columns, 1);
+    expect(JSON.parse(readFileSync(lines, 'utf8'))).toEqual(objects[0]);
+    expect((await read(save('a.json.csv', 'formula\nNaCl\n'))).texts).toEqual(['NaCl']);
+    expect((await read(save('a.parquet.csv', 'formula\nNaCl\n'))).texts).toEqual(['NaCl']);
+    expect((await read(save('a.tsv.csv', 'formula,x\nNaCl,1\n'))).columns).toEqual(['formula', 'x']);
+  });
+
   test('refusals, each in full', async () => {
     const message = async (file: string): Promise<string> =>
       checkOutput(file).then(
@@ -399,6 +448,9 @@ describe('writing', () => {
     const there = path('folder.csv');
     mkdirSync(there);
     expect(await message(there)).toBe(`${there}: is a folder; name a file to write`);
+    const pipe = path('pipe.csv');
+    execFileSync('mkfifo', [pipe]);
+    expect(await message(pipe)).toBe(`${pipe}: is not a plain file; name another to write`);
     const nowhere = join(folder, 'none', 'a.csv');
     expect(await message(nowhere)).toBe(
       `${nowhere}: the folder ${join(folder, 'none')} does not exist; create it first`,
