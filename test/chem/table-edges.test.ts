@@ -278,6 +278,30 @@ describe('JSON', () => {
     );
   });
 
+  test('nesting over many lines is one array’s, also behind a byte-order mark', async () => {
+    const lines = `${'[\n'.repeat(201)}"NaCl"${']\n'.repeat(201)}`;
+    for (const mark of ['', '\ufeff', ' \n\t']) {
+      expect(await refused(save('lines.json', mark + lines))).toBe('its JSON nests more than 200 deep; flatten it');
+    }
+  });
+
+  test('the column with formulas is found by its values, as in CSV; empty ones count for nothing', async () => {
+    const rows = [
+      { id: null, stuff: 'NaCl' },
+      { id: 'x1', stuff: null },
+      { id: 'x2', stuff: 'KBr' },
+    ];
+    expect((await read(save('found.json', JSON.stringify(rows)))).formulaColumn).toBe('stuff');
+    const file = join(folder, 'found.parquet');
+    await writeTable(
+      file,
+      (['id', 'stuff'] as const).map((name) => ({ name, type: 'text', value: (i) => rows[i][name] })),
+      3,
+    );
+    const { formulaColumn, texts } = await read(file);
+    expect([formulaColumn, texts]).toEqual(['stuff', ['NaCl', null, 'KBr']]);
+  });
+
   test('names of columns may be anything', async () => {
     const name = `it's "odd"; --`;
     const { texts } = await read(save('o.json', JSON.stringify([{ [name]: 'NaCl', x: 1 }])), { formulaColumn: name });
@@ -340,6 +364,10 @@ describe('files that are none', () => {
     expect([rows, malformed.length]).toEqual([1, 1]);
     const odd = Buffer.concat([Buffer.from('N'), Buffer.from([0x8b]), Buffer.from('\nNaCl\n')]);
     expect(String(await read(save('odd.csv', odd)).catch(String))).not.toContain('archive');
+  });
+
+  test('rows without any formula are no numbers', async () => {
+    expect((await read(save('void.csv', 'formula,e\n,1\n,2\n'))).texts).toEqual([null, null]);
   });
 
   test('a formula among numbers is enough', async () => {
