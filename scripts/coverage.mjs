@@ -88,9 +88,19 @@ function add(target, child) {
   return lost;
 }
 
+/** What a child wrote down; nothing where it was killed, or not allowed to write, in the middle of it. */
+function readChild(name) {
+  try {
+    return JSON.parse(readFileSync(join(children, name), 'utf8'));
+  } catch {
+    process.stderr.write(`coverage: ${name} is cut short and not counted\n`);
+    return [];
+  }
+}
+
 let lost = 0;
 for (const name of readdirSync(children)) {
-  for (const { url, functions, code } of JSON.parse(readFileSync(join(children, name), 'utf8'))) {
+  for (const { url, functions, code } of readChild(name)) {
     const file = fileURLToPath(url);
     if (!map.files().includes(file)) continue;
     const sourceMap = sourceMapOf(code, file);
