@@ -13,7 +13,7 @@ import { setupOrExit } from './setup.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** What is mutated, and the tests that may notice: none that starts processes, none that needs files of its own. */
+/** What is mutated, and the tests that may notice: those of the folder, and what is cheap beside them. */
 const parts = {
   chem: {
     sources: ['src/chem'],
@@ -22,7 +22,7 @@ const parts = {
   },
   autograd: {
     sources: ['src/autograd', 'src/autograd/ops'],
-    tests: ['test/autograd', 'test/models/parameters.test.ts'],
+    tests: ['test/autograd', 'test/models/parameters.test.ts', 'test/cli/module.test.ts'],
     // It replaces a module, which only vitest as a whole can do.
     without: ['test/autograd/open.test.ts'],
   },

@@ -16,7 +16,10 @@ import {
 } from '../../src/autograd/graph.ts';
 import { newGraph, ops } from '../../src/autograd/ops/index.ts';
 import { viewBase } from '../../src/autograd/ops/shape.ts';
+import { Stream } from '../../src/autograd/philox.ts';
 import { evaluate } from '../../src/autograd/reference.ts';
+import { decodeMatrix, encodeMatrix, matrixCells } from '../../src/chem/encoding.ts';
+import { synthesize } from '../../src/chem/synth.ts';
 import { ShapeError } from '../../src/errors.ts';
 
 /** 1, 2, 3, … in every variable. */
@@ -219,6 +222,7 @@ describe('builders', () => {
     const nested = b.view(b.view(b.relu(x), 4, [20]), 3, [5]);
     expect(viewBase(nested)).toEqual({ base: b.relu(x), offset: 7 });
     expect(viewBase(x)).toEqual({ base: x, offset: 0 });
+    expect(viewBase(b.stopGradient(b.reshape(nested, [1, 5])))).toEqual({ base: b.relu(x), offset: 7 });
   });
 
   it.each<[[number, number], [number, number], [number, number], [number, number, number, number]]>([
@@ -627,5 +631,105 @@ describe('the reference executor', () => {
     const unasked = await executor.plan({ outputs: [log] });
     unasked.run();
     expect(await unasked.anomaly()).toBeUndefined();
+  });
+});
+
+describe('formulas in and out, against the packing of src/chem', () => {
+  const random = new Stream(5);
+  const run = (node: Node, data: ReadonlyMap<Node, ArrayLike<number>>): number[] => [
+    ...evaluate([node], (v) => ({ shape: v.shape, data: Float64Array.from(data.get(v)!) }))[0].data,
+  ];
+
+  it('unfold writes the matrices that encodeMatrix writes', () => {
+    const { packed, rows } = synthesize({ count: 40, seed: 6 });
+    const graph = newGraph();
+    const [words, chosen] = [graph.variable('words', [rows, 4], 'u32'), graph.variable('rows', [5], 'u32')];
+    const picked = [39, 0, 7, 7, 20];
+    const cells = run(b.unfold(words, chosen), new Map([[words, packed] as const, [chosen, Uint32Array.from(picked)]]));
+    expect(cells).toEqual(picked.flatMap((row) => [...encodeMatrix(packed, row)]));
+  });
+
+  it.each(['paper', 'argmax'] as const)('decode by the rule %s reads what decodeMatrix reads', (rule) => {
+    const batch = 60;
+    const cells = Float64Array.from({ length: batch * matrixCells }, () => {
+      // Few cells are on, some exactly at a threshold, some equal.
+      const u = random.uniform();
+      return u < 0.985 ? 0.19 * u : [0.2, 0.3, 0.5, 0.5, 0.7, 0.9][random.below(6)];
+    });
+    const graph = newGraph();
+    const node = graph.variable('cells', [batch, 85, 8, 1]);
+    const words = run(b.decode(node, rule), new Map([[node, cells]]));
+    const expected = Array.from({ length: batch }, (_, n) => decodeMatrix(cells, n * matrixCells, rule));
+    expect(words).toEqual(expected.flatMap((row) => (row ? [...row] : [0, 0, 0, 0])));
+    const found = expected.filter((row) => row !== null).length;
+    expect(found).toBeGreaterThan(5);
+    expect(found).toBeLessThan(batch);
+  });
+});
+
+describe('roundings', () => {
+  // Of each op's last sample, and fixed on purpose: a tolerance follows from them, and must not grow unseen. A sum of n
+  // numbers is n − 1 additions (or its tree's depth), a matrix product or a convolution has one product more.
+  const known: Record<string, number> = {
+    dense: 131,
+    conv2d: 586,
+    conv2dInputGrad: 103,
+    conv2dWeightGrad: 49,
+    moments: 24,
+    normalise: 16,
+    batchNorm: 48,
+    batchNormGrad: 80,
+    layerNorm: 300,
+    batchNormSums: 32,
+    batchNormApplyGrad: 32,
+    diceLoss: 188,
+    wassersteinCritic: 16,
+    wassersteinGenerator: 16,
+    gradientPenalty: 188,
+    absentSoftmax: 64,
+    scale: 4,
+    relu: 0,
+    leakyRelu: 2,
+    sigmoid: 16,
+    tanh: 32,
+    exp: 16,
+    log: 32,
+    sqrt: 8,
+    rsqrt: 12,
+    square: 1,
+    reciprocal: 6,
+    abs: 0,
+    add: 1,
+    sub: 1,
+    mul: 1,
+    div: 6,
+    leakyReluGrad: 2,
+    sigmoidGrad: 16,
+    equal: 0,
+    stopGradient: 0,
+    expand: 0,
+    sum: 70,
+    max: 0,
+    reshape: 0,
+    view: 0,
+    pack: 0,
+    randomNormal: 64,
+    randomUniform: 0,
+    sampleRows: 0,
+    unfold: 0,
+    decode: 0,
+    increment: 0,
+    adam: 64,
+    rmsProp: 64,
+    sgd: 64,
+    ema: 8,
+  };
+
+  it.each(Object.keys(ops))('%s', (name) => {
+    const op: Op = ops[name as keyof typeof ops];
+    const { inputs, attrs = {} } = op.samples[op.samples.length - 1];
+    const graph = newGraph();
+    const nodes = inputs.map(({ shape }, i) => graph.variable(`x${i}`, shape, op.inputTypes?.[i] ?? 'f32'));
+    expect(op.roundings(graph.apply(name, nodes, attrs))).toBe(known[name]);
   });
 });
