@@ -2,8 +2,10 @@
 import { ShapeError } from '../errors.ts';
 import type { Device } from '../kernels/device.ts';
 import { grid, type Lowered, PipelineCache, workgroupSize } from '../kernels/kernel.ts';
+import type { Target } from '../kernels/lower.ts';
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
+import { fuseEpilogues } from './fuse.ts';
 import { type Node, showShape, sizeOf, substitute, topological } from './graph.ts';
 import { checkMemory } from './memory.ts';
 import { viewBase } from './ops/shape.ts';
@@ -12,6 +14,10 @@ import type { Anomaly, Data, Plan, PlanOptions, Step } from './plan.ts';
 export interface CompileOptions extends PlanOptions {
   /** Fill new buffers with NaN, or with these bits, so that an element that no kernel writes shows. */
   poison?: boolean | number;
+  /** Which variants of kernels run; those that this device likes, unless said. */
+  target?: Target;
+  /** Whether epilogues join the ops before them (fuse.ts); they do unless said, or where every tensor is to be looked at. */
+  fuse?: boolean;
 }
 
 /** Elements between aligned places: bindings begin at multiples of 256 bytes. */
@@ -22,11 +28,14 @@ const aligned = (elements: number): number => Math.ceil(elements / alignment) * 
 export class GpuStore {
   readonly device: Device;
   readonly pipelines: PipelineCache;
+  /** What plans are made for, unless they say otherwise. */
+  target: Target;
   private readonly buffers = new Map<string, GPUBuffer>();
 
   constructor(device: Device) {
     this.device = device;
     this.pipelines = new PipelineCache(device);
+    this.target = { software: device.info.software };
   }
 
   /** The variable's buffer, zeroed when new. */
@@ -78,13 +87,14 @@ interface Home {
 export async function compile(store: GpuStore, step: Step, options: CompileOptions = {}): Promise<Plan> {
   const { device } = store;
   const wanted = [...(step.outputs ?? []), ...(step.updates ?? []).map(([, value]) => value)];
-  const expanded = expandOps(wanted);
+  const written = expandOps(wanted);
+  const expanded = (options.fuse ?? !options.detectAnomaly) ? fuseEpilogues(written) : written;
   const found = new Map(wanted.map((node, i) => [node, expanded[i]]));
   const outputs = (step.outputs ?? []).map((node) => found.get(node)!);
   const updates = (step.updates ?? []).map(([variable, value]) => [variable, found.get(value)!] as const);
 
   const order = schedule([...outputs, ...updates.map(([, value]) => value)]);
-  const layout = new Layout(store, order, outputs, updates, options.detectAnomaly ?? false);
+  const layout = new Layout(store, order, outputs, updates, options);
   const slots = layout.slots.filter((slot) => !slot.buffer);
 
   // A software adapter's buffers are the machine's own memory, and it promises more than there is. A single tensor over its
@@ -230,6 +240,7 @@ class Layout {
   readonly slots: Slot[] = [];
   readonly fills: { slot: Slot; value: Float32Array }[] = [];
   private readonly store: GpuStore;
+  private readonly target: Target;
   private readonly homes = new Map<Node, Home>();
   private readonly planned: { node: Node; lowered: Lowered; temps: Slot[] }[] = [];
   private readonly copies: { after: number; from: Home; to: Home; elements: number; label: string }[] = [];
@@ -243,9 +254,10 @@ class Layout {
     order: readonly Node[],
     outputs: readonly Node[],
     updates: readonly (readonly [Node, Node])[],
-    detectAnomaly: boolean,
+    { detectAnomaly, target }: CompileOptions,
   ) {
     this.store = store;
+    this.target = target ?? store.target;
     if (detectAnomaly) {
       const watchable = ({ op, dtype, graph }: Node): boolean => {
         const lowering = graph.ops[op]?.lowering;
@@ -377,7 +389,7 @@ class Layout {
       home = { slot: kept ? this.newSlot(size, label) : this.take(size, label), offset: 0 };
     }
     this.homes.set(node, home);
-    const lowered = lowering.kernels(node);
+    const lowered = lowering.kernels(node, this.target);
     const temps = lowered.temps.map((elements) => this.take(elements, `scratch of ${nameOf(node)}`));
     this.planned.push({ node, lowered, temps });
     this.inputHomes.set(node, inputs);

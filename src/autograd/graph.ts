@@ -1,5 +1,6 @@
 import { ShapeError } from '../errors.ts';
 import type { Lowered } from '../kernels/kernel.ts';
+import type { Target } from '../kernels/lower.ts';
 
 /** Dimensions of a tensor, outermost first; images are channels last. `[]` is a scalar. */
 export type Shape = readonly number[];
@@ -47,8 +48,8 @@ export interface ErrorSample {
 
 /** How an op reaches the device. */
 export type Lowering =
-  /** Dispatches; `inPlace` names the input whose buffer the output takes over (a persistent state). */
-  | { kernels: (node: Node) => Lowered; inPlace?: number }
+  /** Dispatches for a target (what runs anywhere, where none is given); `inPlace` names the input whose buffer the output takes over (a persistent state). */
+  | { kernels: (node: Node, target?: Target) => Lowered; inPlace?: number }
   /** Rewritten in other ops before planning: its parts are shared with whatever else computes them. */
   | { expand: (node: Node) => Node }
   /** The same memory as the first input, from this element on. */

@@ -1,6 +1,98 @@
 /** From sizes to dispatches: what each op's row hands to the plan. Nothing here knows of graphs or gradients. */
-import { type Call, grid, type Lowered, type Operand } from './kernel.ts';
+import { type Call, grid, type Kernel, type Lowered, type Operand } from './kernel.ts';
 import { kernels } from './table.ts';
+import {
+  type ConvSizes,
+  conv2dInputGradProduct,
+  conv2dProduct,
+  conv2dWeightGradProduct,
+  convConstants,
+  denseProduct,
+  type Epilogue,
+  rankedShapes,
+  type TiledProduct,
+  tiledCall,
+  tileName,
+} from './tile.ts';
+
+export type { ConvSizes, Epilogue } from './tile.ts';
+
+/** What a plan is made for: it decides which of an op's variants runs. */
+export interface Target {
+  /** A processor that plays a GPU: it likes other kernels. */
+  software: boolean;
+  /** The variant to take among those named, the likeliest fastest first; undefined for the first one. */
+  choose?: (op: string, sizes: string, names: readonly string[]) => string | undefined;
+}
+
+/** Where nobody says what for: the kernels that run anywhere. */
+const anywhere: Target = { software: true };
+
+/** One way to compute an op. Made when chosen. */
+interface Variant {
+  name: string;
+  make: () => Lowered;
+}
+
+/** The target's choice; the same sizes of the same op always get the same one. */
+function pick(target: Target, op: string, sizes: object, variants: readonly Variant[]): Lowered {
+  const names = variants.map(({ name }) => name);
+  const chosen = names.length > 1 ? target.choose?.(op, Object.values(sizes).join(','), names) : undefined;
+  return (variants.find(({ name }) => name === chosen) ?? variants[0]).make();
+}
+
+/** A kernel with its epilogue's file in front. */
+const finishing = new Map<string, Kernel>();
+function withFinish(kernel: Kernel, epilogue: Epilogue | undefined): Pick<Call, 'kernel' | 'constants'> {
+  const key = `${kernel.files.join('+')}:${kernel.entry}:${epilogue !== undefined}`;
+  let made = finishing.get(key);
+  if (!made) {
+    made = epilogue
+      ? { ...kernel, files: ['activate', 'finishBias', ...kernel.files], bindings: [...kernel.bindings, 'read'] }
+      : { ...kernel, files: ['finishNone', ...kernel.files] };
+    finishing.set(key, made);
+  }
+  return { kernel: made, ...(epilogue && { constants: { ACTIVATION: epilogue.activation, ALPHA: epilogue.alpha } }) };
+}
+const finishInputs = (epilogue: Epilogue | undefined): Operand[] => (epilogue ? [input(2)] : []);
+
+/** The epilogue as a pass of its own, for kernels that have no room for it. */
+function finishApart({ temps, calls }: Lowered, size: number, columns: number, epilogue?: Epilogue): Lowered {
+  if (!epilogue) return { temps, calls };
+  const plain = temp(temps.length);
+  const last: Call = {
+    kernel: kernels.biasActivate,
+    constants: { ACTIVATION: epilogue.activation, ALPHA: epilogue.alpha },
+    params: [size, columns],
+    workgroups: striding(size),
+    buffers: [plain, input(2), 'out'],
+    flops: 2 * size,
+    bytes: 8 * size,
+  };
+  const moved = calls.map((call) => ({
+    ...call,
+    buffers: call.buffers.map((operand) => (operand === 'out' ? plain : operand)),
+  }));
+  return { temps: [...temps, size], calls: [...moved, last] };
+}
+
+/** A product in each shape of tile, the likeliest fastest first. */
+const tileVariants = (product: TiledProduct, make: (call: Call) => Lowered, epilogue?: Epilogue): Variant[] =>
+  rankedShapes(product).map((shape) => ({
+    name: tileName(shape),
+    make: () => make(tiledCall(product, shape, [input(0), input(1), 'out'], epilogue)),
+  }));
+const single = (call: Call): Lowered => ({ temps: [], calls: [call] });
+/** Shares of a depth, added up. */
+const addedUp =
+  (shares: number, size: number) =>
+  (call: Call): Lowered => {
+    if (shares === 1) return single(call);
+    const temps: number[] = [shares * size];
+    const share = temp(0);
+    const buffers = call.buffers.map((operand) => (operand === 'out' ? share : operand));
+    return { calls: [{ ...call, buffers }, ...reducePasses(1, shares, size, 1, false, share, 'out', temps)], temps };
+  };
 
 const input = (i: number): Operand => ({ input: i });
 const temp = (i: number): Operand => ({ temp: i });
@@ -187,56 +279,150 @@ export function reduceDepth(outer: number, reduce: number, inner: number): numbe
   return depth;
 }
 
-export function reduce(outer: number, length: number, inner: number, maximum: boolean, factor = 1): Lowered {
+export function reduce(
+  outer: number,
+  length: number,
+  inner: number,
+  maximum: boolean,
+  factor = 1,
+  target: Target = anywhere,
+): Lowered {
   const temps: number[] = [];
-  return { calls: reducePasses(outer, length, inner, factor, maximum, input(0), 'out', temps), temps };
+  const threads: Variant = {
+    name: 'threads',
+    make: () => ({ calls: reducePasses(outer, length, inner, factor, maximum, input(0), 'out', temps), temps }),
+  };
+  if (maximum || length <= 32 || outer * inner >= 1 << 16) return threads.make();
+  const tree: Variant = {
+    name: 'tree',
+    make: () => ({ calls: treePasses(outer, length, inner, factor, input(0), 'out', temps), temps }),
+  };
+  return pick(target, 'sum', { outer, length, inner }, target.software ? [threads, tree] : [tree, threads]);
+}
+
+/** Threads of a workgroup that sums by a tree. */
+const treeThreads = 256;
+/** Columns and rows of such a workgroup for `inner` neighbours; the rows are a power of two. */
+function treeLanes(inner: number): { LX: number; LY: number } {
+  const LX = Math.min(32, 2 ** Math.ceil(Math.log2(inner)));
+  return { LX, LY: treeThreads / LX };
+}
+/** Shares of a sum over `length`, each of a workgroup: at most 64 terms a thread, fewer where that fills a device. */
+function treeShares(length: number, inner: number): number {
+  const { LY } = treeLanes(inner);
+  if (length <= 32 * LY) return 1;
+  return Math.max(Math.min(256, Math.ceil(length / (16 * LY))), Math.ceil(length / (64 * LY)));
+}
+
+/** Passes of a sum over the middle axis of [outer, length, inner] by whole workgroups. */
+function treePasses(
+  outer: number,
+  length: number,
+  inner: number,
+  factor: number,
+  from: Operand,
+  to: Operand,
+  temps: number[],
+): Call[] {
+  const calls: Call[] = [];
+  const lanes = treeLanes(inner);
+  let source = from;
+  let left = length;
+  for (;;) {
+    const splits = treeShares(left, inner);
+    const target: Operand = splits === 1 ? to : temp(temps.push(outer * splits * inner) - 1);
+    calls.push({
+      kernel: kernels.reduceTree,
+      constants: lanes,
+      params: [outer, left, inner, splits, f32(splits === 1 ? factor : 1)],
+      workgroups: grid(Math.ceil(inner / lanes.LX) * outer * splits, 1),
+      buffers: [source, target],
+      flops: outer * left * inner,
+      bytes: 4 * outer * inner * (left + splits),
+    });
+    if (splits === 1) return calls;
+    source = target;
+    left = splits;
+  }
 }
 
 /** Threads below which a matrix product is split along its depth: 8 workgroups. */
 const fewThreads = 512;
 
 /** y [rows, columns] = x [rows, depth]·w [depth, columns]; transposed factors are stored the other way round. */
-export function dense(rows: number, columns: number, depth: number, transposeX: boolean, transposeW: boolean): Lowered {
+export function dense(
+  rows: number,
+  columns: number,
+  depth: number,
+  transposeX: boolean,
+  transposeW: boolean,
+  target: Target = anywhere,
+  epilogue?: Epilogue,
+): Lowered {
+  const cost = {
+    flops: 2 * rows * columns * depth,
+    bytes: 4 * (rows * depth + depth * columns + rows * columns),
+  };
+  const product = denseProduct(rows, columns, depth, transposeX, transposeW, cost);
+  const tiles =
+    product.shares === 1
+      ? tileVariants(product, single, epilogue)
+      : tileVariants(product, (call) =>
+          finishApart(addedUp(product.shares, rows * columns)(call), rows * columns, columns, epilogue),
+        );
+  const threads = {
+    name: 'threads',
+    make: () => denseByThreads(rows, columns, depth, transposeX, transposeW, epilogue),
+  };
+  const dots: Variant[] = [];
+  if (!transposeX && (transposeW || columns === 1) && depth >= 128 && rows * columns <= 8192) {
+    const call: Call = {
+      ...withFinish(kernels.denseDot, epilogue),
+      params: [rows, columns, depth],
+      workgroups: grid(rows * columns, 1),
+      buffers: [input(0), input(1), 'out', ...finishInputs(epilogue)],
+      ...cost,
+    };
+    const constants = { ...call.constants, LX: 1, LY: 128 };
+    dots.push({ name: 'dot', make: () => single({ ...call, constants }) });
+  }
+  const sizes = { rows, columns, depth, x: Number(transposeX), w: Number(transposeW) };
+  return pick(target, 'dense', sizes, target.software ? [threads, ...tiles, ...dots] : [...dots, ...tiles, threads]);
+}
+
+/** A product of 8×8 outputs a thread, without workgroup memory. */
+function denseByThreads(
+  rows: number,
+  columns: number,
+  depth: number,
+  transposeX: boolean,
+  transposeW: boolean,
+  epilogue?: Epilogue,
+): Lowered {
   const threads = Math.ceil(rows / 8) * Math.ceil(columns / 8);
   // At least 64 products a stretch, or adding the shares up costs more than it saves.
   const splits = Math.max(1, Math.min(Math.floor(depth / 64), Math.floor(fewThreads / threads)));
   const temps: number[] = [];
   const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * rows * columns) - 1);
   const vec4 = !transposeW && columns % 4 === 0 && (!transposeX || rows % 4 === 0);
+  const fused = vec4 && splits === 1 ? epilogue : undefined;
   const calls: Call[] = [
     {
       ...(vec4
-        ? { kernel: transposeX ? kernels.denseVec4Transposed : kernels.denseVec4 }
+        ? withFinish(transposeX ? kernels.denseVec4Transposed : kernels.denseVec4, fused)
         : {
             kernel: kernels.dense,
             constants: { TRANSPOSE_X: transposeX ? 1 : 0, TRANSPOSE_W: transposeW ? 1 : 0 },
           }),
       params: [rows, columns, depth, splits],
       workgroups: grid(splits * threads),
-      buffers: [input(0), input(1), target],
+      buffers: [input(0), input(1), target, ...finishInputs(fused)],
       flops: 2 * rows * columns * depth,
       bytes: 4 * (rows * depth + depth * columns + rows * columns),
     },
   ];
   if (splits > 1) calls.push(...reducePasses(1, splits, rows * columns, 1, false, target, 'out', temps));
-  return { temps, calls };
-}
-
-/** Sizes of a convolution, image x to output y. */
-export interface ConvSizes {
-  batch: number;
-  height: number;
-  width: number;
-  channels: number;
-  outHeight: number;
-  outWidth: number;
-  outChannels: number;
-  kernelHeight: number;
-  kernelWidth: number;
-  strideH: number;
-  strideW: number;
-  top: number;
-  left: number;
+  return fused ? { temps, calls } : finishApart({ temps, calls }, rows * columns, columns, epilogue);
 }
 
 const convParams = (s: ConvSizes): number[] => [
@@ -269,84 +455,148 @@ function convCost(s: ConvSizes): { flops: number; bytes: number } {
 /** Whether tiles of 8 images leave little idle: at most a quarter of them. */
 const fillsTiles = (batch: number): boolean => batch / (8 * Math.ceil(batch / 8)) >= 0.75;
 
-export function conv2d(s: ConvSizes): Lowered {
-  const vec4 = s.outChannels % 4 === 0 && fillsTiles(s.batch);
+export function conv2d(s: ConvSizes, target: Target = anywhere, epilogue?: Epilogue): Lowered {
   const places = s.outHeight * s.outWidth;
-  const tiles = vec4 ? Math.ceil(s.batch / 8) * places : Math.ceil((s.batch * places) / 8);
-  return {
-    temps: [],
-    calls: [
-      {
-        kernel: vec4 ? kernels.conv2dVec4 : kernels.conv2d,
-        params: convParams(s),
-        workgroups: grid(tiles * Math.ceil(s.outChannels / 8)),
-        buffers: [input(0), input(1), 'out'],
-        ...convCost(s),
-      },
-    ],
+  const size = s.batch * places * s.outChannels;
+  const workgroups = (tiles: number): Call['workgroups'] => grid(tiles * Math.ceil(s.outChannels / 8));
+  const call = { params: convParams(s), ...convCost(s) };
+  const images: Variant = {
+    name: 'images',
+    make: () =>
+      single({
+        ...call,
+        ...withFinish(kernels.conv2dVec4, epilogue),
+        workgroups: workgroups(Math.ceil(s.batch / 8) * places),
+        buffers: [input(0), input(1), 'out', ...finishInputs(epilogue)],
+      }),
   };
+  const positions: Variant = {
+    name: 'positions',
+    make: () =>
+      finishApart(
+        single({
+          ...call,
+          kernel: kernels.conv2d,
+          workgroups: workgroups(Math.ceil((s.batch * places) / 8)),
+          buffers: [input(0), input(1), 'out'],
+        }),
+        size,
+        s.outChannels,
+        epilogue,
+      ),
+  };
+  const threads =
+    s.outChannels % 4 !== 0 ? [positions] : fillsTiles(s.batch) ? [images, positions] : [positions, images];
+  const tiles = tileVariants(conv2dProduct(s, convCost(s)), single, epilogue);
+  return pick(target, 'conv2d', s, target.software ? [...threads, ...tiles] : [...tiles, ...threads]);
 }
 
-export function conv2dInputGrad(s: ConvSizes): Lowered {
+export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogue?: Epilogue): Lowered {
   const positions = s.batch * s.outHeight * s.outWidth;
   const taps = s.kernelHeight * s.kernelWidth * s.channels;
+  const size = s.batch * s.height * s.width * s.channels;
+  const across = Math.ceil(s.channels / 8);
+  const cost = convCost(s);
+  const variants: Variant[] = [];
   // Few image channels: a matrix product and a gather, while what lies between them fits the default binding limit.
-  if (s.channels <= 4 && positions * taps <= 1 << 25) {
-    const product = temp(0);
-    return {
-      temps: [positions * taps],
-      calls: [
+  const gather: Variant = {
+    name: 'product and gather',
+    make: () => {
+      const product = temp(0);
+      const calls: Call[] = [
         {
           kernel: kernels.dense,
           constants: { TRANSPOSE_X: 0, TRANSPOSE_W: 1 },
           params: [positions, taps, s.outChannels, 1],
           workgroups: grid(Math.ceil(positions / 8) * Math.ceil(taps / 8)),
           buffers: [input(0), input(1), product],
-          ...convCost(s),
+          ...cost,
         },
         {
           kernel: kernels.conv2dInputGradGather,
           params: convParams(s),
-          workgroups: grid(s.batch * s.height * s.width * s.channels),
+          workgroups: grid(size),
           buffers: [product, 'out'],
         },
-      ],
-    };
-  }
-  const across = Math.ceil(s.channels / 8);
-  if (s.channels % 4 !== 0 || !fillsTiles(s.batch)) {
-    // Positions of one phase (row and column modulo the strides), of the largest.
-    const phase = s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW);
-    const workgroups = grid(Math.ceil(phase / 8) * s.strideH * s.strideW * across);
-    const buffers: Operand[] = [input(0), input(1), 'out'];
-    return {
-      temps: [],
-      calls: [{ kernel: kernels.conv2dInputGrad, params: convParams(s), workgroups, buffers, ...convCost(s) }],
-    };
-  }
-  const swapped = temp(0);
-  const size = taps * s.outChannels;
-  return {
-    temps: [size],
-    calls: [
-      {
-        kernel: kernels.filterSwap,
-        params: [size, s.channels, s.outChannels],
-        workgroups: grid(size),
-        buffers: [input(1), swapped],
-      },
-      {
-        kernel: kernels.conv2dInputGradVec4,
-        params: convParams(s),
-        workgroups: grid(Math.ceil(s.batch / 8) * s.height * s.width * across),
-        buffers: [input(0), swapped, 'out'],
-        ...convCost(s),
-      },
-    ],
+      ];
+      return finishApart({ temps: [positions * taps], calls }, size, s.channels, epilogue);
+    },
   };
+  const phases: Variant = {
+    name: 'phases',
+    make: () => {
+      // Positions of one phase (row and column modulo the strides), of the largest.
+      const phase = s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW);
+      const call: Call = {
+        kernel: kernels.conv2dInputGrad,
+        params: convParams(s),
+        workgroups: grid(Math.ceil(phase / 8) * s.strideH * s.strideW * across),
+        buffers: [input(0), input(1), 'out'],
+        ...cost,
+      };
+      return finishApart(single(call), size, s.channels, epilogue);
+    },
+  };
+  const images: Variant = {
+    name: 'images',
+    make: () => {
+      const swapped = temp(0);
+      const filter = taps * s.outChannels;
+      return {
+        temps: [filter],
+        calls: [
+          {
+            kernel: kernels.filterSwap,
+            params: [filter, s.channels, s.outChannels],
+            workgroups: grid(filter),
+            buffers: [input(1), swapped],
+          },
+          {
+            ...withFinish(kernels.conv2dInputGradVec4, epilogue),
+            params: convParams(s),
+            workgroups: grid(Math.ceil(s.batch / 8) * s.height * s.width * across),
+            buffers: [input(0), swapped, 'out', ...finishInputs(epilogue)],
+            ...cost,
+          },
+        ],
+      };
+    },
+  };
+  const direct: Variant = {
+    name: 'direct',
+    make: () => {
+      const { constants: finish, kernel } = withFinish(kernels.conv2dInputGradDirect, epilogue);
+      return single({
+        kernel,
+        constants: { ...convConstants(s), ...finish },
+        params: [],
+        workgroups: grid(size),
+        buffers: [input(0), input(1), 'out', ...finishInputs(epilogue)],
+        ...cost,
+      });
+    },
+  };
+  if (s.channels <= 4 && positions * taps <= 1 << 25) variants.push(gather);
+  if (s.channels % 4 === 0) variants.push(...(fillsTiles(s.batch) ? [images, phases] : [phases, images]));
+  else variants.push(phases);
+  const tiles = tileVariants(conv2dInputGradProduct(s, cost), single, epilogue);
+  const directs = s.channels <= 4 && s.outChannels % 4 === 0 ? [direct] : [];
+  return pick(
+    target,
+    'conv2dInputGrad',
+    s,
+    target.software ? [...variants, ...directs, ...tiles] : [...directs, ...tiles, ...variants],
+  );
 }
 
-export function conv2dWeightGrad(s: ConvSizes): Lowered {
+export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lowered {
+  const product = conv2dWeightGradProduct(s, convCost(s));
+  const tiles = tileVariants(product, addedUp(product.shares, product.m * product.n));
+  const threads = { name: 'threads', make: () => weightGradByThreads(s) };
+  return pick(target, 'conv2dWeightGrad', s, target.software ? [threads, ...tiles] : [...tiles, threads]);
+}
+
+function weightGradByThreads(s: ConvSizes): Lowered {
   const taps = s.kernelHeight * s.kernelWidth * s.channels;
   const fours = s.channels % 4 === 0 && s.outChannels % 4 === 0;
   const tiles = fours ? s.kernelHeight * s.kernelWidth * Math.ceil(s.channels / 8) : Math.ceil(taps / 8);
@@ -377,7 +627,43 @@ function rowSplits(rows: number, channels: number): number {
 }
 
 /** [2, channels] of x [rows, channels]. */
-export function moments(rows: number, channels: number): Lowered {
+export function moments(rows: number, channels: number, target: Target = anywhere): Lowered {
+  const threads = { name: 'threads', make: () => momentsByThreads(rows, channels) };
+  const tree = { name: 'tree', make: () => momentsByTree(rows, channels) };
+  return pick(target, 'moments', { rows, channels }, target.software ? [threads, tree] : [tree, threads]);
+}
+
+function momentsByTree(rows: number, channels: number): Lowered {
+  const lanes = treeLanes(channels);
+  // Joined by one workgroup for its channels: at most 64 shares a thread.
+  const splits = Math.min(64 * lanes.LY, treeShares(rows, channels));
+  const shares = temp(0);
+  const across = Math.ceil(channels / lanes.LX);
+  return {
+    temps: [splits * 2 * channels],
+    calls: [
+      {
+        kernel: kernels.momentsStretches,
+        constants: lanes,
+        params: [rows, channels, splits],
+        workgroups: grid(across * splits, 1),
+        buffers: [input(0), shares],
+        flops: 4 * rows * channels,
+        bytes: 4 * rows * channels,
+      },
+      {
+        kernel: kernels.momentsCombine,
+        constants: lanes,
+        params: [rows, channels, splits],
+        workgroups: [across, 1, 1],
+        buffers: [shares, 'out'],
+        bytes: 8 * splits * channels,
+      },
+    ],
+  };
+}
+
+function momentsByThreads(rows: number, channels: number): Lowered {
   const temps: number[] = [channels];
   const mean = temp(0);
   const calls = reducePasses(1, rows, channels, 1 / rows, false, input(0), mean, temps);
@@ -403,12 +689,14 @@ export function moments(rows: number, channels: number): Lowered {
   return { temps, calls };
 }
 
-export function normalise(size: number, channels: number, eps: number): Lowered {
+/** The activation of an epilogue alone: what is normalised has its beta already. */
+export function normalise(size: number, channels: number, eps: number, activation?: Epilogue): Lowered {
   return {
     temps: [],
     calls: [
       {
         kernel: kernels.normalise,
+        ...(activation && { constants: { ACTIVATION: activation.activation, ALPHA: activation.alpha } }),
         params: [size, channels, f32(eps)],
         workgroups: striding(size, channels),
         buffers: [input(0), input(1), input(2), input(3), 'out'],
@@ -420,7 +708,33 @@ export function normalise(size: number, channels: number, eps: number): Lowered 
 }
 
 /** g, x, stats → [2, channels]. */
-export function batchNormSums(rows: number, channels: number, eps: number): Lowered {
+export function batchNormSums(rows: number, channels: number, eps: number, target: Target = anywhere): Lowered {
+  const threads = { name: 'threads', make: () => batchNormSumsByThreads(rows, channels, eps) };
+  const tree = { name: 'tree', make: () => batchNormSumsByTree(rows, channels, eps) };
+  return pick(target, 'batchNormSums', { rows, channels }, target.software ? [threads, tree] : [tree, threads]);
+}
+
+function batchNormSumsByTree(rows: number, channels: number, eps: number): Lowered {
+  const lanes = treeLanes(channels);
+  const splits = treeShares(rows, channels);
+  const temps: number[] = [];
+  const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * 2 * channels) - 1);
+  const calls: Call[] = [
+    {
+      kernel: kernels.batchNormSumsTree,
+      constants: lanes,
+      params: [rows, channels, splits, f32(eps)],
+      workgroups: grid(Math.ceil(channels / lanes.LX) * splits, 1),
+      buffers: [input(0), input(1), input(2), target],
+      flops: 5 * rows * channels,
+      bytes: 8 * rows * channels,
+    },
+  ];
+  if (splits > 1) calls.push(...treePasses(1, splits, 2 * channels, 1, target, 'out', temps));
+  return { temps, calls };
+}
+
+function batchNormSumsByThreads(rows: number, channels: number, eps: number): Lowered {
   const splits = rowSplits(rows, channels);
   const temps: number[] = [];
   const target: Operand = splits === 1 ? 'out' : temp(temps.push(splits * 2 * channels) - 1);

@@ -148,7 +148,7 @@ export const elementwise = {
     'relu',
     'max(x, 0)',
     (x) => (x > 0 ? x : Number.isNaN(x) ? x : 0),
-    (x, _y, g) => leakyReluGrad(x, g, 0),
+    (_x, y, g) => leakyReluGrad(y, g, 0),
     {
       draw: 'away',
       roundings: 0,
@@ -158,7 +158,7 @@ export const elementwise = {
     'leakyRelu',
     'x where x > 0, alpha·x elsewhere',
     (x, { alpha }) => (x > 0 ? x : alpha * x),
-    (x, _y, g, { alpha }) => leakyReluGrad(x, g, alpha),
+    (x, y, g, { alpha }) => leakyReluGrad(alpha >= 0 ? y : x, g, alpha),
     { draw: 'away', roundings: 2, attrs: { alpha: 0.2 }, params: ({ alpha }) => [alpha] },
   ),
   // WGSL bounds exp by 3 + 2·|x| ULP.

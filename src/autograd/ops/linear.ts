@@ -50,9 +50,10 @@ const denseOp: Op = {
   },
   roundings: (node) => denseSizes(node.inputs[0].shape, node.inputs[1].shape, node.attrs).depth + 1,
   lowering: {
-    kernels: (node) => {
+    kernels: (node, target) => {
       const { rows, depth, columns } = denseSizes(node.inputs[0].shape, node.inputs[1].shape, node.attrs);
-      return lower.dense(rows, columns, depth, node.attrs.transposeX, node.attrs.transposeW);
+      const { transposeX, transposeW, epilogue } = node.attrs;
+      return lower.dense(rows, columns, depth, transposeX, transposeW, target, epilogue);
     },
   },
   samples: [
@@ -204,7 +205,7 @@ function triad(
   shape: Op['shape'],
   vjp: Op['vjp'],
   reference: Op['reference'],
-  lowering: (s: lower.ConvSizes) => ReturnType<typeof lower.conv2d>,
+  lowering: typeof lower.conv2d,
   depth: (s: lower.ConvSizes) => number,
   samples: readonly Sample[],
   errors: readonly ErrorSample[],
@@ -215,7 +216,7 @@ function triad(
     vjp,
     reference,
     roundings: (node) => depth(sizesOf(node)) + 1,
-    lowering: { kernels: (node) => lowering(sizesOf({ ...node, op: name })) },
+    lowering: { kernels: (node, target) => lowering(sizesOf({ ...node, op: name }), target, node.attrs.epilogue) },
     samples,
     errors,
   };

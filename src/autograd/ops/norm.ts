@@ -126,7 +126,9 @@ export const norm = {
       out.data.set(variance, mu.length);
     },
     roundings: (node) => 3 * sumDepth(node.inputs[0]),
-    lowering: { kernels: (node) => lower.moments(rowsOf(node.inputs[0].shape), channelsOf(node.shape)) },
+    lowering: {
+      kernels: (node, target) => lower.moments(rowsOf(node.inputs[0].shape), channelsOf(node.shape), target),
+    },
     samples: samples((x) => [normal(x)]),
     errors: [{ shapes: [[3]], message: /no channel axis/ }],
   },
@@ -145,7 +147,9 @@ export const norm = {
       });
     },
     roundings: () => 16,
-    lowering: { kernels: (node) => lower.normalise(sizeOf(node.shape), channelsOf(node.shape), node.attrs.eps) },
+    lowering: {
+      kernels: ({ shape, attrs }) => lower.normalise(sizeOf(shape), channelsOf(shape), attrs.eps, attrs.epilogue),
+    },
     samples: samples((x) => [normal(x), stats(x), vector(x), vector(x)]),
     errors: [
       {
@@ -282,7 +286,8 @@ export const norm = {
     },
     roundings: (node) => 2 * sumDepth(node.inputs[0]) + 16,
     lowering: {
-      kernels: ({ inputs: [, x], attrs }) => lower.batchNormSums(rowsOf(x.shape), channelsOf(x.shape), attrs.eps),
+      kernels: ({ inputs: [, x], attrs }, target) =>
+        lower.batchNormSums(rowsOf(x.shape), channelsOf(x.shape), attrs.eps, target),
     },
     samples: samples((x) => [normal(x), normal(x), stats(x)]),
     errors: [{ shapes: [[4, 3], [4, 3], [3]], attrs: { eps: 1e-5 }, message: /stats \[3\]/ }],

@@ -33,7 +33,9 @@ function reduction(name: string, summary: string, maximum: boolean, vjp: Op['vjp
       }
     },
     roundings: (node) => (maximum ? 0 : lower.reduceDepth(...fold(node.inputs[0].shape, node.attrs)) + 1),
-    lowering: { kernels: (node) => lower.reduce(...fold(node.inputs[0].shape, node.attrs), maximum) },
+    lowering: {
+      kernels: (node, target) => lower.reduce(...fold(node.inputs[0].shape, node.attrs), maximum, 1, target),
+    },
     samples: [
       { inputs: [{ shape: [1], draw }], attrs: { from: 0, to: 1 } },
       { inputs: [{ shape: [65], draw }], attrs: { from: 0, to: 1 } },
