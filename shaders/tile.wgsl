@@ -5,8 +5,8 @@
 //
 // A workgroup makes TM × TN outputs, a thread EDGE × EDGE of them in registers, as groups of four rows and four columns half a
 // tile apart: neighbouring threads then read neighbouring vec4, without bank conflicts. Per step of 16 in depth the threads fetch
-// 4×4 blocks, turned so that workgroup memory holds them by depth; the next step's are fetched before this one is multiplied, so
-// that memory and arithmetic overlap. Workgroup memory: 64·(TM + TN) bytes, 16 KiB for 128 × 128.
+// 4×4 blocks, turned so that workgroup memory holds them by depth; while one step is multiplied the next one is on its way to
+// registers. Workgroup memory: 64·(TM + TN) bytes, 16 KiB for 128 × 128.
 
 /// Threads of a workgroup across and down.
 override WX: u32 = 8u;
@@ -25,6 +25,13 @@ override BLOCKS: u32 = (TM + TN + THREADS - 1u) / THREADS;
 override PM: u32 = TM / 4u;
 override PN: u32 = TN / 4u;
 const DEPTH = 16u;
+
+/// Steps of a tile's depth: a number that the compiler knows, so that it writes the loop out, or where that takes a software
+/// adapter's compiler seconds, one that it does not.
+struct Params { steps: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+override ROLLED: bool = false;
+fn steps() -> u32 { return select(DEPTH, p.steps, ROLLED); }
 
 var<workgroup> tileLeft: array<vec4f, DEPTH * PM>;
 var<workgroup> tileRight: array<vec4f, DEPTH * PN>;
@@ -86,11 +93,9 @@ fn eights(
   if (t.share >= SHARES) { return; }
   let range = depthOf(t.share);
   let end = range.y;
-  var g0 = fetch(thread, t, range.x, end);
+  var g0 = mat4x4f();
   var g1 = mat4x4f();
   var g2 = mat4x4f();
-  if (BLOCKS > 1u) { g1 = fetch(thread + THREADS, t, range.x, end); }
-  if (BLOCKS > 2u) { g2 = fetch(thread + 2u * THREADS, t, range.x, end); }
   var a0 = vec4f(); var b0 = vec4f();
   var a1 = vec4f(); var b1 = vec4f();
   var a2 = vec4f(); var b2 = vec4f();
@@ -99,31 +104,33 @@ fn eights(
   var a5 = vec4f(); var b5 = vec4f();
   var a6 = vec4f(); var b6 = vec4f();
   var a7 = vec4f(); var b7 = vec4f();
-  for (var k = range.x; k < end; k += DEPTH) {
+  for (var k = range.x; k < end + DEPTH; k += DEPTH) {
+    if (k < end) {
+      g0 = fetch(thread, t, k, end);
+      if (BLOCKS > 1u) { g1 = fetch(thread + THREADS, t, k, end); }
+      if (BLOCKS > 2u) { g2 = fetch(thread + 2u * THREADS, t, k, end); }
+    }
+    if (k > range.x) {
+      for (var d = 0u; d < steps(); d++) {
+        let r = tileLeft[d * PM + swizzled(id.y, d >> 2u)];
+        let s = tileLeft[d * PM + swizzled(id.y + PM / 2u, d >> 2u)];
+        let u = tileRight[d * PN + swizzled(id.x, d >> 2u)];
+        let v = tileRight[d * PN + swizzled(id.x + PN / 2u, d >> 2u)];
+        a0 += r.x * u; b0 += r.x * v;
+        a1 += r.y * u; b1 += r.y * v;
+        a2 += r.z * u; b2 += r.z * v;
+        a3 += r.w * u; b3 += r.w * v;
+        a4 += s.x * u; b4 += s.x * v;
+        a5 += s.y * u; b5 += s.y * v;
+        a6 += s.z * u; b6 += s.z * v;
+        a7 += s.w * u; b7 += s.w * v;
+      }
+    }
     workgroupBarrier();
     keep(thread, g0);
     if (BLOCKS > 1u) { keep(thread + THREADS, g1); }
     if (BLOCKS > 2u) { keep(thread + 2u * THREADS, g2); }
     workgroupBarrier();
-    if (k + DEPTH < end) {
-      g0 = fetch(thread, t, k + DEPTH, end);
-      if (BLOCKS > 1u) { g1 = fetch(thread + THREADS, t, k + DEPTH, end); }
-      if (BLOCKS > 2u) { g2 = fetch(thread + 2u * THREADS, t, k + DEPTH, end); }
-    }
-    for (var d = 0u; d < DEPTH; d++) {
-      let r = tileLeft[d * PM + swizzled(id.y, d >> 2u)];
-      let s = tileLeft[d * PM + swizzled(id.y + PM / 2u, d >> 2u)];
-      let u = tileRight[d * PN + swizzled(id.x, d >> 2u)];
-      let v = tileRight[d * PN + swizzled(id.x + PN / 2u, d >> 2u)];
-      a0 += r.x * u; b0 += r.x * v;
-      a1 += r.y * u; b1 += r.y * v;
-      a2 += r.z * u; b2 += r.z * v;
-      a3 += r.w * u; b3 += r.w * v;
-      a4 += s.x * u; b4 += s.x * v;
-      a5 += s.y * u; b5 += s.y * v;
-      a6 += s.z * u; b6 += s.z * v;
-      a7 += s.w * u; b7 += s.w * v;
-    }
   }
   let m = t.m + 4u * id.y;
   let n = t.n + 4u * id.x;
@@ -150,24 +157,26 @@ fn fours(
   if (t.share >= SHARES) { return; }
   let range = depthOf(t.share);
   let end = range.y;
-  var g0 = fetch(thread, t, range.x, end);
+  var g0 = mat4x4f();
   var a0 = vec4f();
   var a1 = vec4f();
   var a2 = vec4f();
   var a3 = vec4f();
-  for (var k = range.x; k < end; k += DEPTH) {
+  for (var k = range.x; k < end + DEPTH; k += DEPTH) {
+    if (k < end) { g0 = fetch(thread, t, k, end); }
+    if (k > range.x) {
+      for (var d = 0u; d < steps(); d++) {
+        let r = tileLeft[d * PM + swizzled(id.y, d >> 2u)];
+        let u = tileRight[d * PN + swizzled(id.x, d >> 2u)];
+        a0 += r.x * u;
+        a1 += r.y * u;
+        a2 += r.z * u;
+        a3 += r.w * u;
+      }
+    }
     workgroupBarrier();
     keep(thread, g0);
     workgroupBarrier();
-    if (k + DEPTH < end) { g0 = fetch(thread, t, k + DEPTH, end); }
-    for (var d = 0u; d < DEPTH; d++) {
-      let r = tileLeft[d * PM + swizzled(id.y, d >> 2u)];
-      let u = tileRight[d * PN + swizzled(id.x, d >> 2u)];
-      a0 += r.x * u;
-      a1 += r.y * u;
-      a2 += r.z * u;
-      a3 += r.w * u;
-    }
   }
   let m = t.m + 4u * id.y;
   let n = t.n + 4u * id.x;

@@ -5,6 +5,7 @@ import { grid, type Lowered, PipelineCache, workgroupSize } from '../kernels/ker
 import type { Target } from '../kernels/lower.ts';
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
+import { choiceKey, loadTuning } from '../kernels/tuning.ts';
 import { fuseEpilogues } from './fuse.ts';
 import { type Node, showShape, sizeOf, substitute, topological } from './graph.ts';
 import { checkMemory } from './memory.ts';
@@ -35,7 +36,11 @@ export class GpuStore {
   constructor(device: Device) {
     this.device = device;
     this.pipelines = new PipelineCache(device);
-    this.target = { software: device.info.software };
+    const choices = loadTuning(device.info);
+    this.target = {
+      software: device.info.software,
+      choose: (op, sizes) => choices.get(choiceKey(op, sizes)),
+    };
   }
 
   /** The variable's buffer, zeroed when new. */
@@ -134,11 +139,11 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   const memory = slots.reduce((total, slot) => total + slot.buffer!.size, 0);
 
   return {
-    run: () => {
+    run: (times = 1) => {
       device.check();
       const encoder = device.gpu.createCommandEncoder();
       if (layout.flags) encoder.clearBuffer(layout.flags.buffer!);
-      program.encode(encoder);
+      program.encode(encoder, times);
       device.gpu.queue.submit([encoder.finish()]);
     },
     read: async (node: Node): Promise<Data> => {

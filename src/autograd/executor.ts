@@ -90,19 +90,22 @@ export class ReferenceExecutor implements Executor {
     // Every value is there until the run is over, in f64.
     const elements = topological(wanted).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     checkMemory('a step on the reference executor', 8 * elements);
+    const replay = (): void => {
+      first = undefined;
+      const variable = (node: Node): Value => ({ shape: node.shape, data: Float64Array.from(this.variable(node)) });
+      if (detectAnomaly) {
+        // What the run begins with is no fault of an op: variables first, as on the GPU.
+        for (const node of topological(wanted)) if (node.op === 'variable') look(node, variable(node).data);
+      }
+      const values = evaluate(wanted, variable, undefined, detectAnomaly ? look : undefined);
+      results = new Map(wanted.map((node, i) => [node, values[i]]));
+      for (const [variable, value] of updates) {
+        this.store.set(variable.attrs.name, typed(variable.dtype, results.get(value)!.data));
+      }
+    };
     return {
-      run: () => {
-        first = undefined;
-        const variable = (node: Node): Value => ({ shape: node.shape, data: Float64Array.from(this.variable(node)) });
-        if (detectAnomaly) {
-          // What the run begins with is no fault of an op: variables first, as on the GPU.
-          for (const node of topological(wanted)) if (node.op === 'variable') look(node, variable(node).data);
-        }
-        const values = evaluate(wanted, variable, undefined, detectAnomaly ? look : undefined);
-        results = new Map(wanted.map((node, i) => [node, values[i]]));
-        for (const [variable, value] of updates) {
-          this.store.set(variable.attrs.name, typed(variable.dtype, results.get(value)!.data));
-        }
+      run: (times = 1) => {
+        for (let k = 0; k < times; k++) replay();
       },
       read: async (node) => {
         const value = results.get(node);

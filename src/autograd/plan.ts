@@ -24,9 +24,10 @@ export interface Anomaly {
   value: 'NaN' | 'an infinity';
 }
 
-/** A step made ready. `run` is one replay (on the GPU one submit, without waiting for it). */
+/** A step made ready. */
 export interface Plan {
-  run(): void;
+  /** `times` replays, one after another; on the GPU one submit, without waiting for it. */
+  run(times?: number): void;
   /** An output's value after the last run; waits for it. */
   read(node: Node): Promise<Data>;
   /** Times of each dispatch of one more run; empty on the reference executor. */

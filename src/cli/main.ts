@@ -58,6 +58,11 @@ export const commands: readonly CommandEntry[] = [
     about: 'time kernels and training steps against the adapter’s ceilings',
     load: async () => (await import('./bench.ts')).bench,
   },
+  {
+    name: 'tune',
+    about: 'find the fastest variant of each kernel on this adapter',
+    load: async () => (await import('./tune.ts')).tune,
+  },
 ];
 
 /**

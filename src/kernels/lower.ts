@@ -77,10 +77,15 @@ function finishApart({ temps, calls }: Lowered, size: number, columns: number, e
 }
 
 /** A product in each shape of tile, the likeliest fastest first. */
-const tileVariants = (product: TiledProduct, make: (call: Call) => Lowered, epilogue?: Epilogue): Variant[] =>
+const tileVariants = (
+  { software }: Target,
+  product: TiledProduct,
+  make: (call: Call) => Lowered,
+  epilogue?: Epilogue,
+): Variant[] =>
   rankedShapes(product).map((shape) => ({
     name: tileName(shape),
-    make: () => make(tiledCall(product, shape, [input(0), input(1), 'out'], epilogue)),
+    make: () => make(tiledCall(product, shape, [input(0), input(1), 'out'], software, epilogue)),
   }));
 const single = (call: Call): Lowered => ({ temps: [], calls: [call] });
 /** Shares of a depth, added up. */
@@ -366,8 +371,8 @@ export function dense(
   const product = denseProduct(rows, columns, depth, transposeX, transposeW, cost);
   const tiles =
     product.shares === 1
-      ? tileVariants(product, single, epilogue)
-      : tileVariants(product, (call) =>
+      ? tileVariants(target, product, single, epilogue)
+      : tileVariants(target, product, (call) =>
           finishApart(addedUp(product.shares, rows * columns)(call), rows * columns, columns, epilogue),
         );
   const threads = {
@@ -487,7 +492,7 @@ export function conv2d(s: ConvSizes, target: Target = anywhere, epilogue?: Epilo
   };
   const threads =
     s.outChannels % 4 !== 0 ? [positions] : fillsTiles(s.batch) ? [images, positions] : [positions, images];
-  const tiles = tileVariants(conv2dProduct(s, convCost(s)), single, epilogue);
+  const tiles = tileVariants(target, conv2dProduct(s, convCost(s)), single, epilogue);
   return pick(target, 'conv2d', s, target.software ? [...threads, ...tiles] : [...tiles, ...threads]);
 }
 
@@ -579,7 +584,7 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
   if (s.channels <= 4 && positions * taps <= 1 << 25) variants.push(gather);
   if (s.channels % 4 === 0) variants.push(...(fillsTiles(s.batch) ? [images, phases] : [phases, images]));
   else variants.push(phases);
-  const tiles = tileVariants(conv2dInputGradProduct(s, cost), single, epilogue);
+  const tiles = tileVariants(target, conv2dInputGradProduct(s, cost), single, epilogue);
   const directs = s.channels <= 4 && s.outChannels % 4 === 0 ? [direct] : [];
   return pick(
     target,
@@ -591,7 +596,7 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
 
 export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lowered {
   const product = conv2dWeightGradProduct(s, convCost(s));
-  const tiles = tileVariants(product, addedUp(product.shares, product.m * product.n));
+  const tiles = tileVariants(target, product, addedUp(product.shares, product.m * product.n));
   const threads = { name: 'threads', make: () => weightGradByThreads(s) };
   return pick(target, 'conv2dWeightGrad', s, target.software ? [threads, ...tiles] : [...tiles, threads]);
 }

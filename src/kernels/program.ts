@@ -127,11 +127,12 @@ export class Program {
     return { flops, bytes };
   }
 
-  /** One compute pass with every dispatch. */
-  encode(encoder: GPUCommandEncoder): void {
+  /** One compute pass with every dispatch, `times` over. */
+  encode(encoder: GPUCommandEncoder, times = 1): void {
     const pass = encoder.beginComputePass();
     let last: GPUComputePipeline | undefined;
-    for (let i = 0; i < this.calls.length; i++) {
+    for (let k = 0; k < times * this.calls.length; k++) {
+      const i = k % this.calls.length;
       if (this.pipelines[i] !== last) pass.setPipeline((last = this.pipelines[i]));
       pass.setBindGroup(0, this.groups[i]);
       const [x, y, z] = this.calls[i].call.workgroups;

@@ -117,6 +117,7 @@ export function tiledCall(
   product: TiledProduct,
   shape: TileShape,
   buffers: readonly Operand[],
+  software: boolean,
   epilogue?: Epilogue,
 ): Call {
   const { problem, fours, shares, leftAlongDepth, rightAlongDepth, constants, flops, bytes } = product;
@@ -128,11 +129,12 @@ export function tiledCall(
       WX: shape.across,
       WY: shape.down,
       EDGE: shape.edge,
+      ROLLED: Number(software),
       LEFT_ALONG_DEPTH: Number(leftAlongDepth),
       RIGHT_ALONG_DEPTH: Number(rightAlongDepth),
       ...(epilogue && { ACTIVATION: epilogue.activation, ALPHA: epilogue.alpha }),
     },
-    params: [],
+    params: [tileDepth],
     workgroups: grid(tileCount(product, shape), 1),
     buffers: epilogue ? [...buffers, { input: 2 }] : buffers,
     flops,

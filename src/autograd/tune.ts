@@ -1,0 +1,167 @@
+/** The tuner: every variant of every kernel of a step is held against the first before it is timed; the fastest is kept. */
+import { DeviceError } from '../errors.ts';
+import type { Target } from '../kernels/lower.ts';
+import { choiceKey } from '../kernels/tuning.ts';
+import { expandOps } from './compile.ts';
+import type { GpuExecutor } from './executor.ts';
+import { fuseEpilogues } from './fuse.ts';
+import { type Node, sizeOf, topological } from './graph.ts';
+import { newGraph } from './ops/index.ts';
+import { Stream } from './philox.ts';
+import type { Data, Plan, Step } from './plan.ts';
+
+/** One variant at one size. */
+export interface TuneRow {
+  op: string;
+  sizes: string;
+  /** Shapes of the inputs, for people. */
+  shapes: string;
+  variant: string;
+  /** Of one dispatch sequence among many that follow one another, µs; null where it failed. */
+  microseconds: number | null;
+  gflops: number;
+  /** ‖variant − trusted‖/‖trusted‖. */
+  error: number;
+  chosen: boolean;
+  /** Why it is out of the question. */
+  why?: string;
+}
+
+export interface TuneOptions {
+  /** Milliseconds that one sample takes, about. */
+  sampleMs?: number;
+  samples?: number;
+  onProgress?: (done: number, total: number, name: string) => void;
+}
+
+/** Time that another variant must save to be taken instead of the first. */
+const worthIt = 0.97;
+
+/** Kernels of a step that come in variants, one node for each op and sizes. */
+export function tunable(
+  step: Step,
+  target: Target,
+): { node: Node; op: string; sizes: string; names: readonly string[] }[] {
+  const roots = [...(step.outputs ?? []), ...(step.updates ?? []).map(([, value]) => value)];
+  const found = new Map<string, { node: Node; op: string; sizes: string; names: readonly string[] }>();
+  for (const node of topological(fuseEpilogues(expandOps(roots)))) {
+    const lowering = node.graph.ops[node.op]?.lowering;
+    if (!lowering || !('kernels' in lowering)) continue;
+    lowering.kernels(node, {
+      ...target,
+      choose: (op, sizes, names) => {
+        const key = choiceKey(op, sizes);
+        if (!found.has(key)) found.set(key, { node, op, sizes, names });
+        return undefined;
+      },
+    });
+  }
+  return [...found.values()];
+}
+
+/**
+ * Times every variant of every kernel of a step at the step's sizes.
+ * @returns the choices, and a row for each variant tried
+ * @throws DeviceError where the device is lost, or where the first variant itself gives no numbers
+ */
+export async function tune(
+  executor: GpuExecutor,
+  step: Step,
+  { sampleMs = 4, samples = 7, onProgress }: TuneOptions = {},
+): Promise<{ choices: Map<string, string>; rows: TuneRow[] }> {
+  const target: Target = { software: executor.device.info.software };
+  const choices = new Map<string, string>();
+  const rows: TuneRow[] = [];
+  const wanted = tunable(step, target);
+  for (const [i, { node, op, sizes, names }] of wanted.entries()) {
+    onProgress?.(i, wanted.length, `${op} ${sizes}`);
+    const graph = newGraph();
+    const random = new Stream(11);
+    const inputs = node.inputs.map(({ shape, dtype }, k) => graph.variable(`tune ${k}`, shape, dtype));
+    // Positive where a variance may be asked for: moments of anything are.
+    for (const input of inputs)
+      executor.write(
+        input,
+        Float32Array.from({ length: sizeOf(input.shape) }, () => 1 + 0.5 * random.normal()),
+      );
+    const output = graph.apply(node.op, inputs, node.attrs);
+    const tolerance = 2 * Math.max(8, graph.ops[node.op].roundings(output)) * 2 ** -24;
+    const plans = await Promise.all(
+      names.map(async (name): Promise<Plan | Error> => {
+        try {
+          return await executor.plan({ outputs: [output] }, { target: { ...target, choose: () => name } });
+        } catch (error) {
+          return error as Error;
+        }
+      }),
+    );
+    let trusted: Data | undefined;
+    const own: TuneRow[] = [];
+    for (const [k, variant] of names.entries()) {
+      const row: TuneRow = {
+        op,
+        sizes,
+        shapes: node.inputs.map(({ shape }) => `[${shape}]`).join(' '),
+        variant,
+        microseconds: null,
+        gflops: 0,
+        error: 0,
+        chosen: false,
+      };
+      own.push(row);
+      const plan = plans[k];
+      if (plan instanceof Error) {
+        row.why = plan.message;
+        continue;
+      }
+      plan.run();
+      const values = await plan.read(output);
+      trusted ??= values;
+      row.error = distance(values, trusted);
+      if (!(row.error <= tolerance))
+        row.why = `off by ${row.error.toExponential(1)}, ${tolerance.toExponential(1)} is allowed`;
+      else {
+        row.microseconds = 1000 * (await timeOf(executor, plan, sampleMs, samples));
+        row.gflops = plan.stats.flops / row.microseconds / 1000;
+      }
+    }
+    for (const plan of plans) if (!(plan instanceof Error)) plan.destroy();
+    executor.forget(inputs);
+    const timed = own.filter(({ microseconds }) => microseconds !== null);
+    if (timed.length === 0) throw new DeviceError(`tune: ${op} ${sizes}: no variant works: ${own[0].why}`);
+    const best = timed.reduce((a, b) => (b.microseconds! < a.microseconds! ? b : a));
+    const first = own[0];
+    const keep = first.microseconds !== null && best.microseconds! > worthIt * first.microseconds ? first : best;
+    keep.chosen = true;
+    choices.set(choiceKey(op, sizes), keep.variant);
+    rows.push(...own);
+  }
+  onProgress?.(wanted.length, wanted.length, '');
+  return { choices, rows };
+}
+
+function distance(a: Data, b: Data): number {
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < a.length; i++) {
+    difference += (a[i] - b[i]) ** 2;
+    norm += b[i] ** 2;
+  }
+  return Math.sqrt(difference / (norm || 1));
+}
+
+/** Milliseconds of one replay, the median of samples of many. */
+async function timeOf(executor: GpuExecutor, plan: Plan, sampleMs: number, samples: number): Promise<number> {
+  const take = async (count: number): Promise<number> => {
+    const start = performance.now();
+    plan.run(count);
+    await executor.idle();
+    return performance.now() - start;
+  };
+  await take(1);
+  let count = 1;
+  while (count < 1024 && (await take(count)) < sampleMs) count *= 2;
+  const times: number[] = [];
+  for (let i = 0; i < samples; i++) times.push((await take(count)) / count);
+  return times.sort((a, b) => a - b)[Math.floor(samples / 2)];
+}
