@@ -10,12 +10,17 @@ function word(seed, place) {
   return h >>> 0;
 }
 
-/** shift + scale·u, u in [−1, 1), rounded to f32. */
-export const numbers = ({ shape, seed, scale = 1, shift = 0 }) =>
-  Float32Array.from(
-    { length: shape.reduce((n, d) => n * d, 1) },
-    (_, i) => shift + scale * ((word(seed, i) >>> 8) / 2 ** 23 - 1),
-  );
+/** @typedef {{ shape: number[], seed: number, scale?: number, shift?: number, above?: number }} Spec */
+
+/**
+ * shift + scale·u, u in [−1, 1), rounded to f32; with `above` 1 where u is above it and 0 elsewhere.
+ * @param {Spec} spec
+ */
+export const numbers = ({ shape, seed, scale = 1, shift = 0, above }) =>
+  Float32Array.from({ length: shape.reduce((n, d) => n * d, 1) }, (_, i) => {
+    const u = (word(seed, i) >>> 8) / 2 ** 23 - 1;
+    return above === undefined ? shift + scale * u : Number(u > above);
+  });
 
 const filter = { shape: [3, 3, 2, 4], seed: 2, scale: 0.5 };
 const transposed = { shape: [3, 3, 4, 3], seed: 3, scale: 0.5 };
