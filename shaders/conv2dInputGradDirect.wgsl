@@ -28,5 +28,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
       for (var o = 0u; o < fours; o++) { total += y[at + o] * f[weights + o]; }
     }
   }
-  x[t] = finish(vec4f(total.x + total.y + total.z + total.w, 0.0, 0.0, 0.0), c, CHANNELS).x;
+  x[t] = finish(vec4f(total.x + total.y + total.z + total.w, 0.0, 0.0, 0.0), c, CHANNELS, t).x;
 }

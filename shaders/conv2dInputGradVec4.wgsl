@@ -17,8 +17,8 @@ fn store(n: u32, place: u32, k: u32, a: vec4f, b: vec4f) {
   if (n >= p.batch) { return; }
   let fours = p.channels / 4u;
   let i = (n * p.height * p.width + place) * fours + k;
-  x[i] = finish(a, 4u * k, p.channels);
-  if (k + 1u < fours) { x[i + 1u] = finish(b, 4u * k + 4u, p.channels); }
+  x[i] = finish(a, 4u * k, p.channels, 4u * i);
+  if (k + 1u < fours) { x[i + 1u] = finish(b, 4u * k + 4u, p.channels, 4u * i + 4u); }
 }
 
 @compute @workgroup_size(64)

@@ -17,8 +17,8 @@ fn store(n: u32, place: u32, k: u32, a: vec4f, b: vec4f) {
   if (n >= p.batch) { return; }
   let fours = p.outChannels / 4u;
   let i = (n * p.outHeight * p.outWidth + place) * fours + k;
-  y[i] = finish(a, 4u * k, p.outChannels);
-  if (k + 1u < fours) { y[i + 1u] = finish(b, 4u * k + 4u, p.outChannels); }
+  y[i] = finish(a, 4u * k, p.outChannels, 4u * i);
+  if (k + 1u < fours) { y[i + 1u] = finish(b, 4u * k + 4u, p.outChannels, 4u * i + 4u); }
 }
 
 @compute @workgroup_size(64)

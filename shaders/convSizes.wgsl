@@ -12,4 +12,3 @@ override STRIDE_H: u32;
 override STRIDE_W: u32;
 override TOP: u32;
 override LEFT: u32;
-override SHARES: u32 = 1u;

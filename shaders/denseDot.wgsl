@@ -22,5 +22,5 @@ fn main(
     for (var k = id.y; k < p.depth; k += LY) { total += x[m * p.depth + k] * w[n * p.depth + k]; }
   }
   let sum = treeSum(total, id);
-  if (m < p.rows && id.y == 0u) { y[t] = finish(vec4f(sum, 0.0, 0.0, 0.0), n, p.columns).x; }
+  if (m < p.rows && id.y == 0u) { y[t] = finish(vec4f(sum, 0.0, 0.0, 0.0), n, p.columns, t).x; }
 }

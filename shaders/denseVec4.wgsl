@@ -28,8 +28,8 @@ fn store(t: Tile, m: u32, a: vec4f, b: vec4f) {
   if (m >= p.rows) { return; }
   let fours = p.columns / 4u;
   let i = t.base + m * fours + t.n;
-  y[i] = finish(a, 4u * t.n, p.columns);
-  if (t.n + 1u < fours) { y[i + 1u] = finish(b, 4u * t.n + 4u, p.columns); }
+  y[i] = finish(a, 4u * t.n, p.columns, 4u * i);
+  if (t.n + 1u < fours) { y[i + 1u] = finish(b, 4u * t.n + 4u, p.columns, 4u * i + 4u); }
 }
 
 @compute @workgroup_size(64)

@@ -1,6 +1,6 @@
 // out[m, n] = Σ_k left(m, k)·right(k, n) by tiles that the threads of a workgroup load together: what a GPU likes. Each number that
 // comes from memory serves a whole tile's row or column; on a processor the way through workgroup memory only costs (dense.wgsl
-// wins there). What left, right and out are, the file before this one says (blockLeft, blockRight, put, M, N): the dense product
+// wins there). What left, right and out are, the file before this one says (blockLeft, blockRight, put, M, N, K): the dense product
 // and the three convolutions share this loop.
 //
 // A workgroup makes TM × TN outputs, a thread EDGE × EDGE of them in registers, as groups of four rows and four columns half a
@@ -41,17 +41,25 @@ fn swizzled(four: u32, depthBlock: u32) -> u32 { return four ^ (depthBlock << 1u
 
 struct Tile { share: u32, m: u32, n: u32 }
 
-fn fetch(block: u32, t: Tile, k: u32, end: u32) -> mat4x4f {
+/// One of the blocks that a thread fetches each step: of the left or the right tile, where in the depth, and its lanes.
+struct Block { left: bool, inside: bool, depth: u32, lanes: Lanes }
+
+fn blockOf(block: u32, t: Tile) -> Block {
   if (block < TM) {
     let d = select(block / PM, block % 4u, LEFT_ALONG_DEPTH);
     let four = select(block % PM, block / 4u, LEFT_ALONG_DEPTH);
-    return blockLeft(t.share, t.m + 4u * four, k + 4u * d, end);
+    return Block(true, true, 4u * d, lanesLeft(t.share, t.m + 4u * four));
   }
   let b = block - TM;
-  if (b >= TN) { return mat4x4f(); }
   let d = select(b / PN, b % 4u, RIGHT_ALONG_DEPTH);
   let four = select(b % PN, b / 4u, RIGHT_ALONG_DEPTH);
-  return blockRight(t.share, k + 4u * d, t.n + 4u * four, end);
+  return Block(false, b < TN, 4u * d, lanesRight(t.share, t.n + 4u * four));
+}
+
+fn fetch(b: Block, t: Tile, k: u32, end: u32) -> mat4x4f {
+  if (b.left) { return blockLeft(t.share, b.lanes, k + b.depth, end); }
+  if (!b.inside) { return mat4x4f(); }
+  return blockRight(t.share, b.lanes, k + b.depth, end);
 }
 
 fn keep(block: u32, values: mat4x4f) {
@@ -93,6 +101,9 @@ fn eights(
   if (t.share >= SHARES) { return; }
   let range = depthOf(t.share);
   let end = range.y;
+  let block0 = blockOf(thread, t);
+  let block1 = blockOf(thread + THREADS, t);
+  let block2 = blockOf(thread + 2u * THREADS, t);
   var g0 = mat4x4f();
   var g1 = mat4x4f();
   var g2 = mat4x4f();
@@ -106,9 +117,9 @@ fn eights(
   var a7 = vec4f(); var b7 = vec4f();
   for (var k = range.x; k < end + DEPTH; k += DEPTH) {
     if (k < end) {
-      g0 = fetch(thread, t, k, end);
-      if (BLOCKS > 1u) { g1 = fetch(thread + THREADS, t, k, end); }
-      if (BLOCKS > 2u) { g2 = fetch(thread + 2u * THREADS, t, k, end); }
+      g0 = fetch(block0, t, k, end);
+      if (BLOCKS > 1u) { g1 = fetch(block1, t, k, end); }
+      if (BLOCKS > 2u) { g2 = fetch(block2, t, k, end); }
     }
     if (k > range.x) {
       for (var d = 0u; d < steps(); d++) {
@@ -157,13 +168,14 @@ fn fours(
   if (t.share >= SHARES) { return; }
   let range = depthOf(t.share);
   let end = range.y;
+  let block0 = blockOf(thread, t);
   var g0 = mat4x4f();
   var a0 = vec4f();
   var a1 = vec4f();
   var a2 = vec4f();
   var a3 = vec4f();
   for (var k = range.x; k < end + DEPTH; k += DEPTH) {
-    if (k < end) { g0 = fetch(thread, t, k, end); }
+    if (k < end) { g0 = fetch(block0, t, k, end); }
     if (k > range.x) {
       for (var d = 0u; d < steps(); d++) {
         let r = tileLeft[d * PM + swizzled(id.y, d >> 2u)];

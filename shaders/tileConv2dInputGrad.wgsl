@@ -1,6 +1,5 @@
-// conv2dInputGrad as a tiled product: rows are the image positions of one phase (row and column modulo the strides, one phase a
-// share), which all meet the same taps; columns are image channels, the depth runs over those taps and the output channels. Left is
-// y, right the filter.
+// conv2dInputGrad as a tiled product: rows are the image positions of one phase (row and column modulo the strides), which all meet
+// the same taps; columns are image channels, the depth runs over those taps and the output channels. Left is y, right the filter.
 override ROWS: u32 = (HEIGHT + STRIDE_H - 1u) / STRIDE_H;
 override COLUMNS: u32 = (WIDTH + STRIDE_W - 1u) / STRIDE_W;
 override TAPS_H: u32 = (KERNEL_HEIGHT + STRIDE_H - 1u) / STRIDE_H;
@@ -8,89 +7,101 @@ override TAPS_W: u32 = (KERNEL_WIDTH + STRIDE_W - 1u) / STRIDE_W;
 override M: u32 = BATCH * ROWS * COLUMNS;
 override N: u32 = CHANNELS;
 override K: u32 = TAPS_H * TAPS_W * OUT_CHANNELS;
+override PHASES: u32 = STRIDE_H * STRIDE_W;
 
-fn depthOf(share: u32) -> vec2u { return vec2u(0u, K); }
+fn phaseOf(share: u32) -> vec2u { return vec2u(share % PHASES / STRIDE_W, share % STRIDE_W); }
+/// The first filter row and column that a phase meets.
+fn firstTap(share: u32) -> vec2u { return (phaseOf(share) + vec2u(TOP, LEFT)) % vec2u(STRIDE_H, STRIDE_W); }
 
-/// Row and column of the image that position m of a phase is, and its image's number.
-fn place(share: u32, m: u32) -> vec3u {
-  let row = m / COLUMNS;
-  return vec3u((row % ROWS) * STRIDE_H + share / STRIDE_W, (m % COLUMNS) * STRIDE_W + share % STRIDE_W, row / ROWS);
+/// Where four positions meet y through their phase's first tap: index, row and column. Each further tap is one less.
+fn lanesLeft(share: u32, m: u32) -> Lanes {
+  let v = m + vec4u(0u, 1u, 2u, 3u);
+  let row = v / COLUMNS;
+  let phase = phaseOf(share);
+  let first = firstTap(share);
+  let h = row % ROWS + (phase.x + TOP - first.x) / STRIDE_H;
+  let w = v % COLUMNS + (phase.y + LEFT - first.y) / STRIDE_W;
+  return Lanes(
+    ((row / ROWS * OUT_HEIGHT + h) * OUT_WIDTH + w) * OUT_CHANNELS, select(vec4u(OUTSIDE / 2u), h, v < vec4u(M)), w);
 }
 
-/// Filter row and column of a phase's tap; beyond the filter where the phase has fewer.
-fn tapOf(share: u32, tap: u32) -> vec2u {
-  return vec2u(
-    (share / STRIDE_W + TOP) % STRIDE_H + tap / TAPS_W * STRIDE_H,
-    (share % STRIDE_W + LEFT) % STRIDE_W + tap % TAPS_W * STRIDE_W);
+/// Tap number `tap` of a phase: rows and columns of y to go back, and row and column of the filter.
+fn tapOf(share: u32, tap: u32) -> vec4u {
+  let back = vec2u(tap / TAPS_W, tap % TAPS_W);
+  return vec4u(back, firstTap(share) + back * vec2u(STRIDE_H, STRIDE_W));
 }
 
-/// Index of the first output channel that position m meets through a tap; none where `inside` is false.
-struct Meeting { at: u32, inside: bool }
-fn meeting(share: u32, m: u32, tap: u32) -> Meeting {
-  let p = place(share, m);
-  let t = tapOf(share, tap);
-  // Wraps to a large number where it is negative: one comparison serves both edges.
-  let oh = (p.x + TOP - t.x) / STRIDE_H;
-  let ow = (p.y + LEFT - t.y) / STRIDE_W;
-  let inside = m < M && t.x < KERNEL_HEIGHT && t.y < KERNEL_WIDTH && p.x + TOP >= t.x && p.y + LEFT >= t.y
-    && oh < OUT_HEIGHT && ow < OUT_WIDTH;
-  return Meeting(((p.z * OUT_HEIGHT + oh) * OUT_WIDTH + ow) * OUT_CHANNELS, inside);
-}
-
-fn seen4(share: u32, m: u32, tap: u32, o: u32) -> vec4f {
-  let meets = meeting(share, m, tap);
-  if (!meets.inside) { return vec4f(); }
-  return left4(meets.at + o, 4u);
-}
-fn seen1(share: u32, m: u32, k: u32) -> f32 {
-  let meets = meeting(share, m, k / OUT_CHANNELS);
-  if (k >= K || !meets.inside) { return 0.0; }
-  return left1(meets.at + k % OUT_CHANNELS);
-}
-
-fn blockLeft(share: u32, m: u32, k: u32, end: u32) -> mat4x4f {
-  if (k >= end) { return mat4x4f(); }
+fn blockLeft(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f {
   if (VEC4) {
-    let tap = k / OUT_CHANNELS;
-    let o = k % OUT_CHANNELS;
-    return transpose(mat4x4f(
-      seen4(share, m, tap, o), seen4(share, m + 1u, tap, o), seen4(share, m + 2u, tap, o), seen4(share, m + 3u, tap, o)));
+    var block = mat4x4f();
+    let t = tapOf(share, k / OUT_CHANNELS);
+    if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return block; }
+    let at = lanes.at - (t.x * OUT_WIDTH + t.y) * OUT_CHANNELS + k % OUT_CHANNELS;
+    let inside = (lanes.h - t.x < vec4u(OUT_HEIGHT)) & (lanes.w - t.y < vec4u(OUT_WIDTH));
+    if (inside.x) { block[0] = left4(at.x, 4u); }
+    if (inside.y) { block[1] = left4(at.y, 4u); }
+    if (inside.z) { block[2] = left4(at.z, 4u); }
+    if (inside.w) { block[3] = left4(at.w, 4u); }
+    return transpose(block);
   }
   return mat4x4f(
-    seen1(share, m, k), seen1(share, m + 1u, k), seen1(share, m + 2u, k), seen1(share, m + 3u, k),
-    seen1(share, m, k + 1u), seen1(share, m + 1u, k + 1u), seen1(share, m + 2u, k + 1u), seen1(share, m + 3u, k + 1u),
-    seen1(share, m, k + 2u), seen1(share, m + 1u, k + 2u), seen1(share, m + 2u, k + 2u), seen1(share, m + 3u, k + 2u),
-    seen1(share, m, k + 3u), seen1(share, m + 1u, k + 3u), seen1(share, m + 2u, k + 3u), seen1(share, m + 3u, k + 3u));
+    column(share, lanes, k, end), column(share, lanes, k + 1u, end),
+    column(share, lanes, k + 2u, end), column(share, lanes, k + 3u, end));
 }
 
-fn weight4(share: u32, tap: u32, n: u32, o: u32) -> vec4f {
-  let t = tapOf(share, tap);
-  if (n >= N || t.x >= KERNEL_HEIGHT || t.y >= KERNEL_WIDTH) { return vec4f(); }
-  return right4(((t.x * KERNEL_WIDTH + t.y) * CHANNELS + n) * OUT_CHANNELS + o, 4u);
-}
-fn weight1(share: u32, k: u32, n: u32) -> f32 {
+fn column(share: u32, lanes: Lanes, k: u32, end: u32) -> vec4f {
+  var v = vec4f();
   let t = tapOf(share, k / OUT_CHANNELS);
-  if (n >= N || k >= K || t.x >= KERNEL_HEIGHT || t.y >= KERNEL_WIDTH) { return 0.0; }
-  return right4(((t.x * KERNEL_WIDTH + t.y) * CHANNELS + n) * OUT_CHANNELS + k % OUT_CHANNELS, 1u).x;
+  if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return v; }
+  let at = lanes.at - (t.x * OUT_WIDTH + t.y) * OUT_CHANNELS + k % OUT_CHANNELS;
+  let inside = (lanes.h - t.x < vec4u(OUT_HEIGHT)) & (lanes.w - t.y < vec4u(OUT_WIDTH));
+  if (inside.x) { v.x = left1(at.x); }
+  if (inside.y) { v.y = left1(at.y); }
+  if (inside.z) { v.z = left1(at.z); }
+  if (inside.w) { v.w = left1(at.w); }
+  return v;
 }
 
-fn blockRight(share: u32, k: u32, n: u32, end: u32) -> mat4x4f {
-  if (k >= end) { return mat4x4f(); }
+fn lanesRight(share: u32, n: u32) -> Lanes {
+  let columns = n + vec4u(0u, 1u, 2u, 3u);
+  return Lanes(select(vec4u(OUTSIDE), columns * OUT_CHANNELS, columns < vec4u(N)), vec4u(), vec4u());
+}
+
+fn blockRight(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f {
   if (VEC4) {
-    let tap = k / OUT_CHANNELS;
-    let o = k % OUT_CHANNELS;
-    return transpose(mat4x4f(
-      weight4(share, tap, n, o), weight4(share, tap, n + 1u, o), weight4(share, tap, n + 2u, o), weight4(share, tap, n + 3u, o)));
+    var block = mat4x4f();
+    let t = tapOf(share, k / OUT_CHANNELS);
+    if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return block; }
+    let at = lanes.at;
+    let by = (t.z * KERNEL_WIDTH + t.w) * CHANNELS * OUT_CHANNELS + k % OUT_CHANNELS;
+    if (at.x != OUTSIDE) { block[0] = right4(at.x + by, 4u); }
+    if (at.y != OUTSIDE) { block[1] = right4(at.y + by, 4u); }
+    if (at.z != OUTSIDE) { block[2] = right4(at.z + by, 4u); }
+    if (at.w != OUTSIDE) { block[3] = right4(at.w + by, 4u); }
+    return transpose(block);
   }
   return mat4x4f(
-    weight1(share, k, n), weight1(share, k, n + 1u), weight1(share, k, n + 2u), weight1(share, k, n + 3u),
-    weight1(share, k + 1u, n), weight1(share, k + 1u, n + 1u), weight1(share, k + 1u, n + 2u), weight1(share, k + 1u, n + 3u),
-    weight1(share, k + 2u, n), weight1(share, k + 2u, n + 1u), weight1(share, k + 2u, n + 2u), weight1(share, k + 2u, n + 3u),
-    weight1(share, k + 3u, n), weight1(share, k + 3u, n + 1u), weight1(share, k + 3u, n + 2u), weight1(share, k + 3u, n + 3u));
+    weights(share, lanes.at, k, end), weights(share, lanes.at, k + 1u, end),
+    weights(share, lanes.at, k + 2u, end), weights(share, lanes.at, k + 3u, end));
+}
+
+fn weights(share: u32, at: vec4u, k: u32, end: u32) -> vec4f {
+  var v = vec4f();
+  let t = tapOf(share, k / OUT_CHANNELS);
+  if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return v; }
+  let by = (t.z * KERNEL_WIDTH + t.w) * CHANNELS * OUT_CHANNELS + k % OUT_CHANNELS;
+  if (at.x != OUTSIDE) { v.x = right4(at.x + by, 1u).x; }
+  if (at.y != OUTSIDE) { v.y = right4(at.y + by, 1u).x; }
+  if (at.z != OUTSIDE) { v.z = right4(at.z + by, 1u).x; }
+  if (at.w != OUTSIDE) { v.w = right4(at.w + by, 1u).x; }
+  return v;
 }
 
 fn put(share: u32, m: u32, n: u32, v: vec4f) {
-  let p = place(share, m);
-  if (m >= M || n >= N || p.x >= HEIGHT || p.y >= WIDTH) { return; }
-  out4(((p.z * HEIGHT + p.x) * WIDTH + p.y) * N + n, N - n, finish(v, n, N));
+  let row = m / COLUMNS;
+  let at = vec2u(row % ROWS, m % COLUMNS) * vec2u(STRIDE_H, STRIDE_W) + phaseOf(share);
+  if (m >= M || n >= N || at.x >= HEIGHT || at.y >= WIDTH) { return; }
+  let image = share / PHASES * BATCH + row / ROWS;
+  let i = ((image * HEIGHT + at.x) * WIDTH + at.y) * N + n;
+  out4(i, N - n, finish(v, n, N, i));
 }

@@ -3,51 +3,55 @@
 override M: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS;
 override N: u32 = OUT_CHANNELS;
 override K: u32 = BATCH * OUT_HEIGHT * OUT_WIDTH;
-/// Positions of a share, a multiple of the tile's depth.
-override STRETCH: u32;
+override PHASES: u32 = 1u;
 
-fn depthOf(share: u32) -> vec2u { return vec2u(share * STRETCH, min((share + 1u) * STRETCH, K)); }
-
-fn patch4(m: u32, k: u32) -> vec4f {
-  let tap = m / CHANNELS;
-  let row = k / OUT_WIDTH;
-  let h = (row % OUT_HEIGHT) * STRIDE_H + tap / KERNEL_WIDTH - TOP;
-  let w = (k % OUT_WIDTH) * STRIDE_W + tap % KERNEL_WIDTH - LEFT;
-  if (m >= M || h >= HEIGHT || w >= WIDTH) { return vec4f(); }
-  return left4(((row / OUT_HEIGHT * HEIGHT + h) * WIDTH + w) * CHANNELS + m % CHANNELS, 4u);
-}
-fn patch1(m: u32, k: u32) -> f32 {
-  let tap = m / CHANNELS;
-  let row = k / OUT_WIDTH;
-  let h = (row % OUT_HEIGHT) * STRIDE_H + tap / KERNEL_WIDTH - TOP;
-  let w = (k % OUT_WIDTH) * STRIDE_W + tap % KERNEL_WIDTH - LEFT;
-  if (m >= M || h >= HEIGHT || w >= WIDTH) { return 0.0; }
-  return left1(((row / OUT_HEIGHT * HEIGHT + h) * WIDTH + w) * CHANNELS + m % CHANNELS);
-}
-fn patches(m: u32, k: u32) -> vec4f {
-  if (VEC4) { return patch4(m, k); }
-  return vec4f(patch1(m, k), patch1(m + 1u, k), patch1(m + 2u, k), patch1(m + 3u, k));
+/// Of four rows: index in x, row and column, each counted from an output position's own (they wrap where they are before it).
+fn lanesLeft(share: u32, m: u32) -> Lanes {
+  let v = m + vec4u(0u, 1u, 2u, 3u);
+  let tap = v / CHANNELS;
+  let h = tap / KERNEL_WIDTH - TOP;
+  let w = tap % KERNEL_WIDTH - LEFT;
+  return Lanes((h * WIDTH + w) * CHANNELS + v % CHANNELS, select(vec4u(OUTSIDE / 2u), h, v < vec4u(M)), w);
 }
 
-fn blockLeft(share: u32, m: u32, k: u32, end: u32) -> mat4x4f {
+/// The four rows at output position (row, ow) of all images' rows.
+fn patches(lanes: Lanes, row: u32, ow: u32) -> vec4f {
+  let oh = (row % OUT_HEIGHT) * STRIDE_H;
+  let at = lanes.at + ((row / OUT_HEIGHT * HEIGHT + oh) * WIDTH + ow * STRIDE_W) * CHANNELS;
+  if (VEC4) {
+    // Four channels of one tap.
+    if (lanes.h.x + oh < HEIGHT && lanes.w.x + ow * STRIDE_W < WIDTH) { return left4(at.x, 4u); }
+    return vec4f();
+  }
+  var v = vec4f();
+  let inside = (lanes.h + oh < vec4u(HEIGHT)) & (lanes.w + ow * STRIDE_W < vec4u(WIDTH));
+  if (inside.x) { v.x = left1(at.x); }
+  if (inside.y) { v.y = left1(at.y); }
+  if (inside.z) { v.z = left1(at.z); }
+  if (inside.w) { v.w = left1(at.w); }
+  return v;
+}
+
+fn blockLeft(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f {
   var block = mat4x4f();
-  if (k + 0u < end) { block[0] = patches(m, k); }
-  if (k + 1u < end) { block[1] = patches(m, k + 1u); }
-  if (k + 2u < end) { block[2] = patches(m, k + 2u); }
-  if (k + 3u < end) { block[3] = patches(m, k + 3u); }
+  if (OUT_WIDTH % 4u == 0u) {
+    // The four positions lie in one row.
+    let row = k / OUT_WIDTH;
+    let ow = k % OUT_WIDTH;
+    if (k >= end) { return block; }
+    return mat4x4f(patches(lanes, row, ow), patches(lanes, row, ow + 1u), patches(lanes, row, ow + 2u), patches(lanes, row, ow + 3u));
+  }
+  if (k + 0u < end) { block[0] = patches(lanes, (k + 0u) / OUT_WIDTH, (k + 0u) % OUT_WIDTH); }
+  if (k + 1u < end) { block[1] = patches(lanes, (k + 1u) / OUT_WIDTH, (k + 1u) % OUT_WIDTH); }
+  if (k + 2u < end) { block[2] = patches(lanes, (k + 2u) / OUT_WIDTH, (k + 2u) % OUT_WIDTH); }
+  if (k + 3u < end) { block[3] = patches(lanes, (k + 3u) / OUT_WIDTH, (k + 3u) % OUT_WIDTH); }
   return block;
 }
 
-fn blockRight(share: u32, k: u32, n: u32, end: u32) -> mat4x4f {
-  var block = mat4x4f();
-  if (n >= N) { return block; }
-  if (k + 0u < end) { block[0] = right4((k + 0u) * N + n, N - n); }
-  if (k + 1u < end) { block[1] = right4((k + 1u) * N + n, N - n); }
-  if (k + 2u < end) { block[2] = right4((k + 2u) * N + n, N - n); }
-  if (k + 3u < end) { block[3] = right4((k + 3u) * N + n, N - n); }
-  return block;
-}
+fn lanesRight(share: u32, n: u32) -> Lanes { return Lanes(vec4u(select(OUTSIDE, n, n < N)), vec4u(), vec4u()); }
+fn blockRight(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f { return rowsOfRight(lanes.at.x, k, end); }
 
 fn put(share: u32, m: u32, n: u32, v: vec4f) {
-  if (m < M && n < N) { out4((share * M + m) * N + n, N - n, finish(v, n, N)); }
+  let at = (share * M + m) * N + n;
+  if (m < M && n < N) { out4(at, N - n, finish(v, n, N, at)); }
 }

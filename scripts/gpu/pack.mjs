@@ -30,7 +30,10 @@ mkdirSync(join(carry, 'node_modules/webgpu/dist/linux-x64'), { recursive: true }
 const absent = join(carry, 'node_modules/@duckdb/node-api');
 mkdirSync(absent, { recursive: true });
 writeFileSync(join(absent, 'package.json'), '{"name":"@duckdb/node-api","main":"index.cjs"}\n');
-writeFileSync(join(absent, 'index.cjs'), 'exports.DOUBLE = exports.INTEGER = exports.VARCHAR = exports.DuckDBDataChunk = exports.DuckDBInstance = undefined;\n');
+writeFileSync(
+  join(absent, 'index.cjs'),
+  'exports.DOUBLE = exports.INTEGER = exports.VARCHAR = exports.DuckDBDataChunk = exports.DuckDBInstance = undefined;\n',
+);
 await build({
   absWorkingDir: root,
   entryPoints: ['src/cli/main.ts', 'scripts/gpu/steps.ts', 'scripts/gpu/variants.ts'],

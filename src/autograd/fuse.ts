@@ -1,8 +1,11 @@
-/** Epilogues: a bias and an activation join the op that makes their input, so that its output goes through memory once. */
+/**
+ * Epilogues: a bias and an activation, or the derivative of one, join the op that makes their input, so that its output goes
+ * through memory once.
+ */
 import type { Epilogue } from '../kernels/lower.ts';
-import { type Node, topological } from './graph.ts';
+import { type Node, sameShape, topological } from './graph.ts';
 
-/** Ops whose kernels take a bias, then an activation, at their end. */
+/** Ops whose kernels take an epilogue. */
 const products = new Set(['dense', 'conv2d', 'conv2dInputGrad']);
 
 /** The activation of an epilogue that an op is, if any. */
@@ -11,6 +14,17 @@ function activationOf(node: Node | undefined): Epilogue | undefined {
   if (node?.op === 'leakyRelu') return { activation: 2, alpha: node.attrs.alpha };
   if (node?.op === 'sigmoid') return { activation: 3, alpha: 0 };
   return undefined;
+}
+
+/** Whether a node is the derivative of an activation, applied to a product. */
+function masks({ op, inputs: [activated, product] }: Node): boolean {
+  return (
+    op === 'leakyReluGrad' &&
+    products.has(product.op) &&
+    product.attrs.epilogue === undefined &&
+    activated !== product &&
+    sameShape(activated.shape, product.shape)
+  );
 }
 
 /** Whether a node adds a bias by its last axis to a product. */
@@ -42,22 +56,27 @@ export function fuseEpilogues(roots: readonly Node[]): Node[] {
     return users.length === 1 && !wanted.has(node) ? users[0] : undefined;
   };
   /** Last node of a pattern → the node that computes it, and its epilogue. */
-  const patterns = new Map<Node, { of: Node; bias?: Node; epilogue: Epilogue }>();
+  const patterns = new Map<Node, { of: Node; third?: Node; epilogue: Epilogue }>();
   for (const node of order) {
+    if (masks(node) && onlyUser(node.inputs[1]) === node) {
+      const [third, of] = node.inputs;
+      patterns.set(node, { of, third, epilogue: { activation: 0, alpha: node.attrs.alpha, mask: true } });
+      continue;
+    }
     const biased = addsBias(node) && onlyUser(node.inputs[0]) === node;
     if (!biased && node.op !== 'normalise') continue;
     const user = onlyUser(node);
     const activation = activationOf(user);
     const epilogue = activation ?? { activation: 0 as const, alpha: 0 };
     const last = activation ? user! : node;
-    if (biased) patterns.set(last, { of: node.inputs[0], bias: node.inputs[1], epilogue });
+    if (biased) patterns.set(last, { of: node.inputs[0], third: node.inputs[1], epilogue });
     else if (activation) patterns.set(last, { of: node, epilogue });
   }
   const done = new Map<Node, Node>();
   for (const node of order) {
     const pattern = patterns.get(node);
     const from = pattern?.of ?? node;
-    const inputs = [...from.inputs, ...(pattern?.bias ? [pattern.bias] : [])].map((input) => done.get(input)!);
+    const inputs = [...from.inputs, ...(pattern?.third ? [pattern.third] : [])].map((input) => done.get(input)!);
     const same = !pattern && inputs.every((input, i) => input === node.inputs[i]);
     const attrs = pattern ? { ...from.attrs, epilogue: pattern.epilogue } : node.attrs;
     done.set(node, same ? node : node.graph.within(from.scope, () => node.graph.apply(from.op, inputs, attrs), true));

@@ -32,6 +32,8 @@ export interface TuneOptions {
   sampleMs?: number;
   samples?: number;
   onProgress?: (done: number, total: number, name: string) => void;
+  /** Keys to leave alone, e.g. those measured already. */
+  known?: ReadonlySet<string>;
 }
 
 /** Time that another variant must save to be taken instead of the first. */
@@ -67,23 +69,18 @@ export function tunable(
 export async function tune(
   executor: GpuExecutor,
   step: Step,
-  { sampleMs = 4, samples = 7, onProgress }: TuneOptions = {},
+  { sampleMs = 2, samples = 7, onProgress, known }: TuneOptions = {},
 ): Promise<{ choices: Map<string, string>; rows: TuneRow[] }> {
   const target: Target = { software: executor.device.info.software };
   const choices = new Map<string, string>();
   const rows: TuneRow[] = [];
-  const wanted = tunable(step, target);
+  const wanted = tunable(step, target).filter(({ op, sizes }) => !known?.has(choiceKey(op, sizes)));
   for (const [i, { node, op, sizes, names }] of wanted.entries()) {
     onProgress?.(i, wanted.length, `${op} ${sizes}`);
     const graph = newGraph();
-    const random = new Stream(11);
     const inputs = node.inputs.map(({ shape, dtype }, k) => graph.variable(`tune ${k}`, shape, dtype));
-    // Positive where a variance may be asked for: moments of anything are.
-    for (const input of inputs)
-      executor.write(
-        input,
-        Float32Array.from({ length: sizeOf(input.shape) }, () => 1 + 0.5 * random.normal()),
-      );
+    // Positive for the most part: a variance may be asked for.
+    for (const [k, input] of inputs.entries()) executor.write(input, noise(sizeOf(input.shape), k));
     const output = graph.apply(node.op, inputs, node.attrs);
     const tolerance = 2 * Math.max(8, graph.ops[node.op].roundings(output)) * 2 ** -24;
     const plans = await Promise.all(
@@ -138,6 +135,15 @@ export async function tune(
   }
   onProgress?.(wanted.length, wanted.length, '');
   return { choices, rows };
+}
+
+/** Numbers about 1 with a spread of a half: a block of an odd length over and over, since millions of draws take seconds. */
+function noise(size: number, stream: number): Float32Array {
+  const random = new Stream(11, stream);
+  const block = Float32Array.from({ length: Math.min(size, 65_537) }, () => 1 + 0.5 * random.normal());
+  const data = new Float32Array(size);
+  for (let at = 0; at < size; at += block.length) data.set(block.subarray(0, Math.min(block.length, size - at)), at);
+  return data;
 }
 
 function distance(a: Data, b: Data): number {

@@ -36,6 +36,7 @@ async function run({ preset, batch, dryRun, json }: Options): Promise<void> {
         executor,
         { outputs: Object.values(trainer.outputs), updates: trainer.updates },
         {
+          known: new Set(choices.keys()),
           onProgress: (done, total, name) => {
             if (!started) bar.start(total, 0, { name });
             started = true;
@@ -45,6 +46,8 @@ async function run({ preset, batch, dryRun, json }: Options): Promise<void> {
       );
       bar.stop();
       for (const [key, name] of result.choices) choices.set(key, name);
+      // As they come: an interrupted run keeps what it has.
+      if (!dryRun) saveTuning(device.info, choices);
       rows.push(...result.rows);
     }
     if (json) process.stdout.write(`${JSON.stringify(rows)}\n`);

@@ -7,12 +7,14 @@ import {
   conv2dProduct,
   conv2dWeightGradProduct,
   convConstants,
+  cutName,
+  cuts,
   denseProduct,
   type Epilogue,
-  rankedShapes,
+  finishConstants,
+  finishFiles,
   type TiledProduct,
   tiledCall,
-  tileName,
 } from './tile.ts';
 
 export type { ConvSizes, Epilogue } from './tile.ts';
@@ -41,18 +43,17 @@ function pick(target: Target, op: string, sizes: object, variants: readonly Vari
   return (variants.find(({ name }) => name === chosen) ?? variants[0]).make();
 }
 
-/** A kernel with its epilogue's file in front. */
+/** A kernel with its epilogue's files in front. */
 const finishing = new Map<string, Kernel>();
 function withFinish(kernel: Kernel, epilogue: Epilogue | undefined): Pick<Call, 'kernel' | 'constants'> {
-  const key = `${kernel.files.join('+')}:${kernel.entry}:${epilogue !== undefined}`;
+  const files = [...finishFiles(epilogue), ...kernel.files];
+  const key = `${files.join('+')}:${kernel.entry}`;
   let made = finishing.get(key);
   if (!made) {
-    made = epilogue
-      ? { ...kernel, files: ['activate', 'finishBias', ...kernel.files], bindings: [...kernel.bindings, 'read'] }
-      : { ...kernel, files: ['finishNone', ...kernel.files] };
+    made = { ...kernel, files, bindings: epilogue ? [...kernel.bindings, 'read'] : kernel.bindings };
     finishing.set(key, made);
   }
-  return { kernel: made, ...(epilogue && { constants: { ACTIVATION: epilogue.activation, ALPHA: epilogue.alpha } }) };
+  return { kernel: made, constants: finishConstants(epilogue) };
 }
 const finishInputs = (epilogue: Epilogue | undefined): Operand[] => (epilogue ? [input(2)] : []);
 
@@ -60,15 +61,20 @@ const finishInputs = (epilogue: Epilogue | undefined): Operand[] => (epilogue ? 
 function finishApart({ temps, calls }: Lowered, size: number, columns: number, epilogue?: Epilogue): Lowered {
   if (!epilogue) return { temps, calls };
   const plain = temp(temps.length);
-  const last: Call = {
-    kernel: kernels.biasActivate,
-    constants: { ACTIVATION: epilogue.activation, ALPHA: epilogue.alpha },
-    params: [size, columns],
-    workgroups: striding(size),
-    buffers: [plain, input(2), 'out'],
-    flops: 2 * size,
-    bytes: 8 * size,
-  };
+  const work = { workgroups: striding(size), flops: 2 * size };
+  const last: Call = epilogue.mask
+    ? {
+        ...binary(epilogue.alpha === 0 ? 'reluGrad' : 'leakyReluGrad', [size], [size], [size], epilogue.alpha).calls[0],
+        buffers: [input(2), plain, 'out'],
+      }
+    : {
+        ...work,
+        kernel: kernels.biasActivate,
+        constants: finishConstants(epilogue),
+        params: [size, columns],
+        buffers: [plain, input(2), 'out'],
+        bytes: 8 * size,
+      };
   const moved = calls.map((call) => ({
     ...call,
     buffers: call.buffers.map((operand) => (operand === 'out' ? plain : operand)),
@@ -76,28 +82,29 @@ function finishApart({ temps, calls }: Lowered, size: number, columns: number, e
   return { temps: [...temps, size], calls: [...moved, last] };
 }
 
-/** A product in each shape of tile, the likeliest fastest first. */
-const tileVariants = (
-  { software }: Target,
-  product: TiledProduct,
-  make: (call: Call) => Lowered,
-  epilogue?: Epilogue,
-): Variant[] =>
-  rankedShapes(product).map((shape) => ({
-    name: tileName(shape),
-    make: () => make(tiledCall(product, shape, [input(0), input(1), 'out'], software, epilogue)),
+/** A product in tiles, cut in each way on offer, the likeliest fastest first. */
+const tileVariants = ({ software }: Target, product: TiledProduct, epilogue?: Epilogue): Variant[] =>
+  cuts(product, software).map((cut) => ({
+    name: cutName(cut),
+    make: () => {
+      const factors = [input(0), input(1)];
+      if (cut.shares === 1) return single(tiledCall(product, cut, [...factors, 'out'], software, epilogue));
+      const { size } = product;
+      const shares = temp(0);
+      const added: Call = {
+        kernel: !epilogue ? kernels.addShares : epilogue.mask ? kernels.addSharesMasked : kernels.addSharesBiased,
+        constants: finishConstants(epilogue),
+        params: [size, cut.shares, product.n],
+        workgroups: grid(size),
+        buffers: [shares, ...finishInputs(epilogue), 'out'],
+        flops: size * (cut.shares - 1),
+        bytes: 4 * size * (cut.shares + 1),
+      };
+      const call = tiledCall(product, cut, [...factors, shares], software);
+      return { temps: [cut.shares * size], calls: [call, added] };
+    },
   }));
 const single = (call: Call): Lowered => ({ temps: [], calls: [call] });
-/** Shares of a depth, added up. */
-const addedUp =
-  (shares: number, size: number) =>
-  (call: Call): Lowered => {
-    if (shares === 1) return single(call);
-    const temps: number[] = [shares * size];
-    const share = temp(0);
-    const buffers = call.buffers.map((operand) => (operand === 'out' ? share : operand));
-    return { calls: [{ ...call, buffers }, ...reducePasses(1, shares, size, 1, false, share, 'out', temps)], temps };
-  };
 
 const input = (i: number): Operand => ({ input: i });
 const temp = (i: number): Operand => ({ temp: i });
@@ -369,12 +376,7 @@ export function dense(
     bytes: 4 * (rows * depth + depth * columns + rows * columns),
   };
   const product = denseProduct(rows, columns, depth, transposeX, transposeW, cost);
-  const tiles =
-    product.shares === 1
-      ? tileVariants(target, product, single, epilogue)
-      : tileVariants(target, product, (call) =>
-          finishApart(addedUp(product.shares, rows * columns)(call), rows * columns, columns, epilogue),
-        );
+  const tiles = tileVariants(target, product, epilogue);
   const threads = {
     name: 'threads',
     make: () => denseByThreads(rows, columns, depth, transposeX, transposeW, epilogue),
@@ -492,7 +494,7 @@ export function conv2d(s: ConvSizes, target: Target = anywhere, epilogue?: Epilo
   };
   const threads =
     s.outChannels % 4 !== 0 ? [positions] : fillsTiles(s.batch) ? [images, positions] : [positions, images];
-  const tiles = tileVariants(target, conv2dProduct(s, convCost(s)), single, epilogue);
+  const tiles = tileVariants(target, conv2dProduct(s, convCost(s)), epilogue);
   return pick(target, 'conv2d', s, target.software ? [...threads, ...tiles] : [...tiles, ...threads]);
 }
 
@@ -584,7 +586,7 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
   if (s.channels <= 4 && positions * taps <= 1 << 25) variants.push(gather);
   if (s.channels % 4 === 0) variants.push(...(fillsTiles(s.batch) ? [images, phases] : [phases, images]));
   else variants.push(phases);
-  const tiles = tileVariants(target, conv2dInputGradProduct(s, cost), single, epilogue);
+  const tiles = tileVariants(target, conv2dInputGradProduct(s, cost), epilogue);
   const directs = s.channels <= 4 && s.outChannels % 4 === 0 ? [direct] : [];
   return pick(
     target,
@@ -595,8 +597,7 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
 }
 
 export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lowered {
-  const product = conv2dWeightGradProduct(s, convCost(s));
-  const tiles = tileVariants(target, product, addedUp(product.shares, product.m * product.n));
+  const tiles = tileVariants(target, conv2dWeightGradProduct(s, convCost(s)));
   const threads = { name: 'threads', make: () => weightGradByThreads(s) };
   return pick(target, 'conv2dWeightGrad', s, target.software ? [threads, ...tiles] : [...tiles, threads]);
 }
@@ -701,7 +702,7 @@ export function normalise(size: number, channels: number, eps: number, activatio
     calls: [
       {
         kernel: kernels.normalise,
-        ...(activation && { constants: { ACTIVATION: activation.activation, ALPHA: activation.alpha } }),
+        constants: finishConstants(activation),
         params: [size, channels, f32(eps)],
         workgroups: striding(size, channels),
         buffers: [input(0), input(1), input(2), input(3), 'out'],

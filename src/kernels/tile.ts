@@ -1,11 +1,24 @@
 /** Tiled products (shaders/tile.wgsl): the matrix product and the three convolutions as a GPU likes them. */
 import { type Call, grid, type Kernel, type Operand } from './kernel.ts';
 
-/** What happens to an output before it is stored: + bias (the third input), then an activation (finishBias.wgsl). */
+/**
+ * What happens to an output before it is stored. Plain: + bias (the third input), then an activation (finishBias.wgsl). With
+ * `mask`: the derivative of (leaky) ReLU where the third input, what the activation made, is not above zero (finishMask.wgsl).
+ */
 export interface Epilogue {
   activation: 0 | 1 | 2 | 3;
   alpha: number;
+  mask?: true;
 }
+
+export const finishFiles = (epilogue: Epilogue | undefined): string[] =>
+  !epilogue ? ['finishNone'] : epilogue.mask ? ['finishMask'] : ['activate', 'finishBias'];
+export const finishConstants = (epilogue: Epilogue | undefined): Record<string, number> =>
+  !epilogue
+    ? {}
+    : epilogue.mask
+      ? { ALPHA: epilogue.alpha }
+      : { ACTIVATION: epilogue.activation, ALPHA: epilogue.alpha };
 
 /** Sizes of a convolution, image x to output y. */
 export interface ConvSizes {
@@ -66,17 +79,16 @@ export const tileShapes: readonly TileShape[] = [
 
 export const tileDepth = 16;
 
-/** `tile 128x64/8`: rows × columns / edge of a thread. */
-export const tileName = ({ edge, across, down }: TileShape): string => `tile ${edge * down}x${edge * across}/${edge}`;
-
 const tiled = new Map<string, Kernel>();
 /** The kernel of a problem: any sizes or fours, with or without an epilogue. */
-export function tiledKernel(problem: Problem, fours: boolean, epilogue: boolean, edge: 8 | 4): Kernel {
+export function tiledKernel(problem: Problem, fours: boolean, edge: 8 | 4, epilogue?: Epilogue): Kernel {
   const files = [
     fours ? 'tileVec4' : 'tileScalar',
-    ...(epilogue ? ['activate', 'finishBias'] : ['finishNone']),
+    ...finishFiles(epilogue),
+    'tileLanes',
     ...(problem === 'Dense' ? [] : ['convSizes']),
     `tile${problem}`,
+    'tileRows',
     'tile',
   ];
   const entry = edge === 8 ? 'eights' : 'fours';
@@ -92,87 +104,110 @@ export function tiledKernel(problem: Problem, fours: boolean, epilogue: boolean,
 /** Sizes of a tiled product. */
 export interface TiledProduct {
   problem: Problem;
-  /** Rows, columns and depth; of one share where `shares` counts phases. */
+  /** Rows, columns and depth, of one phase where there are several. */
   m: number;
   n: number;
   k: number;
+  /** Products of these sizes side by side in the output: one a phase of a strided convolution. */
+  phases: number;
+  /** Elements of the output. */
+  size: number;
   /** Whether what is read side by side comes in fours throughout. */
   fours: boolean;
   /** Whether memory has the left factor along the depth, and the right one. */
   leftAlongDepth: boolean;
   rightAlongDepth: boolean;
-  /** Grids of tiles side by side: shares of the depth, or phases. */
-  shares: number;
   constants: Readonly<Record<string, number>>;
   flops: number;
   bytes: number;
 }
 
-/** Workgroups of a product in tiles of this shape. */
-export const tileCount = ({ m, n, shares }: TiledProduct, { edge, across, down }: TileShape): number =>
-  Math.ceil(m / (edge * down)) * Math.ceil(n / (edge * across)) * shares;
+/** How a product is cut: the shape of its tiles, and into how many shares its depth. */
+export interface Cut extends TileShape {
+  shares: number;
+}
 
-/** One dispatch of a tiled product. */
+/** `tile 128x64/8`: rows × columns / edge of a thread; `by 4` where the depth is shared out. */
+export const cutName = ({ edge, across, down, shares }: Cut): string =>
+  `tile ${edge * down}x${edge * across}/${edge}${shares > 1 ? ` by ${shares}` : ''}`;
+
+/** Depth of a share, a multiple of the tile's. */
+const stretchOf = (k: number, shares: number): number => Math.ceil(Math.ceil(k / tileDepth) / shares) * tileDepth;
+
+const tilesOf = ({ m, n, phases }: TiledProduct, { edge, across, down }: TileShape): number =>
+  Math.ceil(m / (edge * down)) * Math.ceil(n / (edge * across)) * phases;
+
+/** A product's dispatch; where its depth is shared out, one output after another, to be added up. */
 export function tiledCall(
   product: TiledProduct,
-  shape: TileShape,
+  cut: Cut,
   buffers: readonly Operand[],
   software: boolean,
   epilogue?: Epilogue,
 ): Call {
-  const { problem, fours, shares, leftAlongDepth, rightAlongDepth, constants, flops, bytes } = product;
+  const { problem, fours, phases, k, leftAlongDepth, rightAlongDepth, constants, flops, bytes } = product;
   return {
-    kernel: tiledKernel(problem, fours, epilogue !== undefined, shape.edge),
+    kernel: tiledKernel(problem, fours, cut.edge, epilogue),
     constants: {
       ...constants,
-      SHARES: shares,
-      WX: shape.across,
-      WY: shape.down,
-      EDGE: shape.edge,
+      SHARES: phases * cut.shares,
+      STRETCH: stretchOf(k, cut.shares),
+      WX: cut.across,
+      WY: cut.down,
+      EDGE: cut.edge,
       ROLLED: Number(software),
       LEFT_ALONG_DEPTH: Number(leftAlongDepth),
       RIGHT_ALONG_DEPTH: Number(rightAlongDepth),
-      ...(epilogue && { ACTIVATION: epilogue.activation, ALPHA: epilogue.alpha }),
+      ...finishConstants(epilogue),
     },
     params: [tileDepth],
-    workgroups: grid(tileCount(product, shape), 1),
+    workgroups: grid(tilesOf(product, cut) * cut.shares, 1),
     buffers: epilogue ? [...buffers, { input: 2 }] : buffers,
     flops,
     bytes,
   };
 }
 
-/** Workgroups that fill a large GPU once. */
-const enoughGroups = 132;
+/** Multiprocessors of the GPU that the guess is made for: an H100 has 132, most have fewer. */
+const multiprocessors = 132;
 
 /**
- * A guess at the time of a product in tiles of a shape, in arbitrary units: waves of workgroups, each the longer the more
- * a thread makes, with a fixed cost a step of the depth. Only the order counts; the tuner measures.
+ * A guess at the time of a product, in µs on a large GPU: waves of workgroups, whose steps take as long as arithmetic or, where
+ * few are on a multiprocessor, as the wait for memory does; another pass where shares are added up. Only the order counts: the
+ * tuner measures.
  */
-function guess(product: TiledProduct, shape: TileShape): number {
-  const groups = tileCount(product, shape);
-  const threads = shape.across * shape.down;
-  // As many workgroups at once as registers allow: 512 threads of 128 registers a multiprocessor.
-  const atOnce = enoughGroups * Math.max(1, Math.floor((shape.edge === 8 ? 512 : 1024) / threads));
-  const waves = Math.max(1, groups / atOnce);
-  const perStep = shape.edge === 8 ? 64 + 24 : 16 + 14;
-  // A multiprocessor works on 128 lanes at a time.
-  const busy = Math.max(1, (Math.min(groups, atOnce) / enoughGroups) * (threads / 128));
-  return waves * busy * perStep + 40;
+function guess(product: TiledProduct, cut: Cut): number {
+  const groups = tilesOf(product, cut) * cut.shares;
+  const threads = cut.across * cut.down;
+  // By registers: 128 a thread with 64 accumulators, 64 with 16.
+  const most = Math.min(16, Math.floor((cut.edge === 8 ? 512 : 1024) / threads));
+  const each = Math.ceil(groups / multiprocessors);
+  const atOnce = Math.min(most, each);
+  const arithmetic = (cut.edge * cut.edge * threads * tileDepth) / 128 / (cut.edge === 8 ? 0.7 : 0.4) / 1900;
+  const step = Math.max(0.6, arithmetic * atOnce);
+  const steps = Math.ceil(stretchOf(product.k, cut.shares) / tileDepth) + 2;
+  const adding = cut.shares > 1 ? 4 + (4 * product.size * (cut.shares + 1)) / 2e6 : 0;
+  return Math.ceil(each / atOnce) * steps * step + adding;
 }
 
-/** Shapes for a product, the likeliest fastest first. */
-export function rankedShapes(product: TiledProduct): TileShape[] {
-  return [...tileShapes].sort((a, b) => guess(product, a) - guess(product, b));
-}
+/** Cuts on offer to a tuner, in the order of the guess. */
+const offered = 8;
 
-/** Splits of a depth: enough workgroups for the device, at least a few steps each. */
-export function depthShares(m: number, n: number, k: number): { shares: number; stretch: number } {
-  const tiles = Math.ceil(m / 32) * Math.ceil(n / 32);
-  const steps = Math.ceil(k / tileDepth);
-  const wanted = Math.min(Math.ceil((2 * enoughGroups) / tiles), Math.floor(steps / 4), 64);
-  const each = Math.ceil(steps / Math.max(1, wanted));
-  return { shares: Math.ceil(steps / each), stretch: each * tileDepth };
+/** Ways to cut a product, the likeliest fastest first. On a processor every shape is offered, whole and in one case shared. */
+export function cuts(product: TiledProduct, software: boolean): Cut[] {
+  if (software) {
+    const shared = { ...tileShapes[tileShapes.length - 1], shares: 2 };
+    return [...tileShapes.map((shape) => ({ ...shape, shares: 1 })), shared];
+  }
+  const steps = Math.ceil(product.k / tileDepth);
+  const most = Math.min(steps / 4, (1 << 26) / product.size);
+  const all = tileShapes.flatMap((shape) =>
+    [1, 2, 4, 8, 16, 32, 64]
+      .filter((shares) => shares === 1 || (shares <= most && tilesOf(product, shape) * shares <= 32 * multiprocessors))
+      .map((shares) => ({ ...shape, shares })),
+  );
+  const ranked = all.map((cut) => ({ cut, time: guess(product, cut) })).sort((a, b) => a.time - b.time);
+  return ranked.slice(0, offered).map(({ cut }) => cut);
 }
 
 type Cost = { flops: number; bytes: number };
@@ -186,7 +221,8 @@ export function conv2dProduct(s: ConvSizes, cost: Cost): TiledProduct {
     fours: s.channels % 4 === 0 && s.outChannels % 4 === 0,
     leftAlongDepth: true,
     rightAlongDepth: false,
-    shares: 1,
+    phases: 1,
+    size: s.batch * s.outHeight * s.outWidth * s.outChannels,
     constants: convConstants(s),
     ...cost,
   };
@@ -202,7 +238,8 @@ export function conv2dInputGradProduct(s: ConvSizes, cost: Cost): TiledProduct {
     fours: s.channels % 4 === 0 && s.outChannels % 4 === 0,
     leftAlongDepth: true,
     rightAlongDepth: true,
-    shares: s.strideH * s.strideW,
+    phases: s.strideH * s.strideW,
+    size: s.batch * s.height * s.width * s.channels,
     constants: convConstants(s),
     ...cost,
   };
@@ -211,7 +248,6 @@ export function conv2dInputGradProduct(s: ConvSizes, cost: Cost): TiledProduct {
 export function conv2dWeightGradProduct(s: ConvSizes, cost: Cost): TiledProduct {
   const m = s.kernelHeight * s.kernelWidth * s.channels;
   const k = s.batch * s.outHeight * s.outWidth;
-  const { shares, stretch } = depthShares(m, s.outChannels, k);
   return {
     problem: 'Conv2dWeightGrad',
     m,
@@ -220,8 +256,9 @@ export function conv2dWeightGradProduct(s: ConvSizes, cost: Cost): TiledProduct 
     fours: s.channels % 4 === 0 && s.outChannels % 4 === 0,
     leftAlongDepth: false,
     rightAlongDepth: false,
-    shares,
-    constants: { ...convConstants(s), STRETCH: stretch },
+    phases: 1,
+    size: m * s.outChannels,
+    constants: convConstants(s),
     ...cost,
   };
 }
@@ -234,7 +271,6 @@ export function denseProduct(
   transposeW: boolean,
   cost: Cost,
 ): TiledProduct {
-  const { shares, stretch } = depthShares(m, n, k);
   return {
     problem: 'Dense',
     m,
@@ -243,14 +279,14 @@ export function denseProduct(
     fours: (transposeX ? m : k) % 4 === 0 && (transposeW ? k : n) % 4 === 0 && n % 4 === 0,
     leftAlongDepth: !transposeX,
     rightAlongDepth: transposeW,
-    shares,
+    phases: 1,
+    size: m * n,
     constants: {
       M: m,
       N: n,
       K: k,
       TRANSPOSE_X: Number(transposeX),
       TRANSPOSE_W: Number(transposeW),
-      STRETCH: stretch,
     },
     ...cost,
   };
