@@ -23,12 +23,26 @@ fn stretches(
   let stretch = stretchOf(s, p.splits, p.rows);
   var total = 0.0;
   if (live) {
-    for (var r = stretch.x + id.y; r < stretch.y; r += LY) { total += x[r * p.channels + c]; }
+    // Four at a time are on their way while one is added.
+    var r = stretch.x + id.y;
+    for (; r + 3u * LY < stretch.y; r += 4u * LY) {
+      let at = r * p.channels + c;
+      let step = LY * p.channels;
+      total += (x[at] + x[at + step]) + (x[at + 2u * step] + x[at + 3u * step]);
+    }
+    for (; r < stretch.y; r += LY) { total += x[r * p.channels + c]; }
   }
   let mean = treeSum(total, id) / f32(max(1u, stretch.y - stretch.x));
   var squares = 0.0;
   if (live) {
-    for (var r = stretch.x + id.y; r < stretch.y; r += LY) {
+    var r = stretch.x + id.y;
+    for (; r + 3u * LY < stretch.y; r += 4u * LY) {
+      let at = r * p.channels + c;
+      let step = LY * p.channels;
+      let d = vec4f(x[at], x[at + step], x[at + 2u * step], x[at + 3u * step]) - mean;
+      squares += dot(d, d);
+    }
+    for (; r < stretch.y; r += LY) {
       let d = x[r * p.channels + c] - mean;
       squares += d * d;
     }

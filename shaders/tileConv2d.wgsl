@@ -5,6 +5,8 @@ override N: u32 = OUT_CHANNELS;
 override K: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * CHANNELS;
 override PHASES: u32 = 1u;
 
+fn depthOfPhase(share: u32) -> u32 { return K; }
+
 /// Where the windows of four positions begin: index in x, row and column, which wrap where they are outside.
 fn lanesLeft(share: u32, m: u32) -> Lanes {
   let v = m + vec4u(0u, 1u, 2u, 3u);

@@ -25,9 +25,22 @@ fn lanesLeft(share: u32, m: u32) -> Lanes {
     ((row / ROWS * OUT_HEIGHT + h) * OUT_WIDTH + w) * OUT_CHANNELS, select(vec4u(OUTSIDE / 2u), h, v < vec4u(M)), w);
 }
 
+/// Filter rows and columns that a phase meets: as many as the first phase, or one less.
+fn tapsOf(share: u32) -> vec2u {
+  let strides = vec2u(STRIDE_H, STRIDE_W);
+  return (vec2u(KERNEL_HEIGHT, KERNEL_WIDTH) + strides - 1u - firstTap(share)) / strides;
+}
+fn depthOfPhase(share: u32) -> u32 {
+  let taps = tapsOf(share);
+  return taps.x * taps.y * OUT_CHANNELS;
+}
+
 /// Tap number `tap` of a phase: rows and columns of y to go back, and row and column of the filter.
 fn tapOf(share: u32, tap: u32) -> vec4u {
-  let back = vec2u(tap / TAPS_W, tap % TAPS_W);
+  // Both divisors are constants: much cheaper than one that is not.
+  let fewer = tapsOf(share).y != TAPS_W;
+  let row = select(tap / TAPS_W, tap / max(1u, TAPS_W - 1u), fewer);
+  let back = vec2u(row, tap - row * select(TAPS_W, TAPS_W - 1u, fewer));
   return vec4u(back, firstTap(share) + back * vec2u(STRIDE_H, STRIDE_W));
 }
 
@@ -35,7 +48,7 @@ fn blockLeft(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f {
   if (VEC4) {
     var block = mat4x4f();
     let t = tapOf(share, k / OUT_CHANNELS);
-    if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return block; }
+    if (k >= end) { return block; }
     let at = lanes.at - (t.x * OUT_WIDTH + t.y) * OUT_CHANNELS + k % OUT_CHANNELS;
     let inside = (lanes.h - t.x < vec4u(OUT_HEIGHT)) & (lanes.w - t.y < vec4u(OUT_WIDTH));
     if (inside.x) { block[0] = left4(at.x, 4u); }
@@ -52,7 +65,7 @@ fn blockLeft(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f {
 fn column(share: u32, lanes: Lanes, k: u32, end: u32) -> vec4f {
   var v = vec4f();
   let t = tapOf(share, k / OUT_CHANNELS);
-  if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return v; }
+  if (k >= end) { return v; }
   let at = lanes.at - (t.x * OUT_WIDTH + t.y) * OUT_CHANNELS + k % OUT_CHANNELS;
   let inside = (lanes.h - t.x < vec4u(OUT_HEIGHT)) & (lanes.w - t.y < vec4u(OUT_WIDTH));
   if (inside.x) { v.x = left1(at.x); }
@@ -71,7 +84,7 @@ fn blockRight(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f {
   if (VEC4) {
     var block = mat4x4f();
     let t = tapOf(share, k / OUT_CHANNELS);
-    if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return block; }
+    if (k >= end) { return block; }
     let at = lanes.at;
     let by = (t.z * KERNEL_WIDTH + t.w) * CHANNELS * OUT_CHANNELS + k % OUT_CHANNELS;
     if (at.x != OUTSIDE) { block[0] = right4(at.x + by, 4u); }
@@ -88,7 +101,7 @@ fn blockRight(share: u32, lanes: Lanes, k: u32, end: u32) -> mat4x4f {
 fn weights(share: u32, at: vec4u, k: u32, end: u32) -> vec4f {
   var v = vec4f();
   let t = tapOf(share, k / OUT_CHANNELS);
-  if (k >= end || t.z >= KERNEL_HEIGHT || t.w >= KERNEL_WIDTH) { return v; }
+  if (k >= end) { return v; }
   let by = (t.z * KERNEL_WIDTH + t.w) * CHANNELS * OUT_CHANNELS + k % OUT_CHANNELS;
   if (at.x != OUTSIDE) { v.x = right4(at.x + by, 1u).x; }
   if (at.y != OUTSIDE) { v.y = right4(at.y + by, 1u).x; }

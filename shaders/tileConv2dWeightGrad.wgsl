@@ -5,6 +5,8 @@ override N: u32 = OUT_CHANNELS;
 override K: u32 = BATCH * OUT_HEIGHT * OUT_WIDTH;
 override PHASES: u32 = 1u;
 
+fn depthOfPhase(share: u32) -> u32 { return K; }
+
 /// Of four rows: index in x, row and column, each counted from an output position's own (they wrap where they are before it).
 fn lanesLeft(share: u32, m: u32) -> Lanes {
   let v = m + vec4u(0u, 1u, 2u, 3u);

@@ -6,6 +6,8 @@ override TRANSPOSE_X: bool = false;
 override TRANSPOSE_W: bool = false;
 override PHASES: u32 = 1u;
 
+fn depthOfPhase(share: u32) -> u32 { return K; }
+
 fn lanesLeft(share: u32, m: u32) -> Lanes {
   if (TRANSPOSE_X) { return Lanes(vec4u(select(OUTSIDE, m, m < M)), vec4u(), vec4u()); }
   let rows = m + vec4u(0u, 1u, 2u, 3u);

@@ -10,8 +10,12 @@ fn rowsOfRight(n: u32, k: u32, end: u32) -> mat4x4f {
   return block;
 }
 
-/// First product of a share's stretch of the depth, and the one after its last.
+/// First product of a share's stretch of the depth, and the one after its last: whole steps of the tile's depth (16), the same
+/// number for each but the last ones. A stretch may be empty.
 fn depthOf(share: u32) -> vec2u {
+  let depth = depthOfPhase(share);
+  let splits = SHARES / PHASES;
+  let stretch = ((depth + 15u) / 16u + splits - 1u) / splits * 16u;
   let split = share / PHASES;
-  return vec2u(split * STRETCH, min((split + 1u) * STRETCH, K));
+  return vec2u(min(split * stretch, depth), min((split + 1u) * stretch, depth));
 }

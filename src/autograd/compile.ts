@@ -146,11 +146,11 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
       program.encode(encoder, times);
       device.gpu.queue.submit([encoder.finish()]);
     },
-    read: async (node: Node): Promise<Data> => {
+    read: async (node: Node, from = 0, count = sizeOf(node.shape) - from): Promise<Data> => {
       const inner = found.get(node);
       if (!inner) throw new ShapeError('read: this node is no output of the plan');
       const { slot, offset } = layout.home(inner);
-      const data = await device.read(slot.buffer!, sizeOf(node.shape) * 4, offset * 4);
+      const data = await device.read(slot.buffer!, count * 4, (offset + from) * 4);
       return node.dtype === 'u32' ? new Uint32Array(data) : new Float32Array(data);
     },
     profile: () => program.profile(),

@@ -107,10 +107,10 @@ export class ReferenceExecutor implements Executor {
       run: (times = 1) => {
         for (let k = 0; k < times; k++) replay();
       },
-      read: async (node) => {
+      read: async (node, from = 0, count = sizeOf(node.shape) - from) => {
         const value = results.get(node);
         if (!value) throw new ShapeError('read: this node is no output of the plan, or the plan has not run');
-        return typed(node.dtype, value.data);
+        return typed(node.dtype, value.data.subarray(from, from + count));
       },
       profile: async () => [],
       anomaly: async () => first,

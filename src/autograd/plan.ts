@@ -28,8 +28,8 @@ export interface Anomaly {
 export interface Plan {
   /** `times` replays, one after another; on the GPU one submit, without waiting for it. */
   run(times?: number): void;
-  /** An output's value after the last run; waits for it. */
-  read(node: Node): Promise<Data>;
+  /** An output's value after the last run, or `count` elements of it from element `from` on; waits for it. */
+  read(node: Node, from?: number, count?: number): Promise<Data>;
   /** Times of each dispatch of one more run; empty on the reference executor. */
   profile(): Promise<DispatchTime[]>;
   /** What went wrong first in the last run; undefined where nothing did, or nobody looks. Waits for the run. */

@@ -573,11 +573,13 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
     name: 'direct',
     make: () => {
       const { constants: finish, kernel } = withFinish(kernels.conv2dInputGradDirect, epilogue);
+      // Threads of an element: a four of the output channels each, a power of two of them.
+      const lanes = 2 ** Math.min(5, Math.floor(Math.log2(s.outChannels / 4)));
       return single({
         kernel,
-        constants: { ...convConstants(s), ...finish },
+        constants: { ...convConstants(s), ...finish, LX: lanes },
         params: [],
-        workgroups: grid(size),
+        workgroups: grid(size, 128 / lanes),
         buffers: [input(0), input(1), 'out', ...finishInputs(epilogue)],
         ...cost,
       });
@@ -599,7 +601,32 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
 export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lowered {
   const tiles = tileVariants(target, conv2dWeightGradProduct(s, convCost(s)));
   const threads = { name: 'threads', make: () => weightGradByThreads(s) };
-  return pick(target, 'conv2dWeightGrad', s, target.software ? [threads, ...tiles] : [...tiles, threads]);
+  const size = s.kernelHeight * s.kernelWidth * s.channels * s.outChannels;
+  const direct: Variant = {
+    name: 'direct',
+    make: () => {
+      // As many threads as fill a large GPU twice, each with a few rows of the output at least.
+      const shares = Math.max(1, Math.min(Math.ceil((s.batch * s.outHeight) / 4), Math.ceil((1 << 19) / size)));
+      const temps: number[] = [];
+      const to: Operand = shares === 1 ? 'out' : temp(temps.push(shares * size) - 1);
+      const call: Call = {
+        kernel: kernels.conv2dWeightGradDirect,
+        constants: { ...convConstants(s), SHARES: shares },
+        params: [],
+        workgroups: grid(shares * size),
+        buffers: [input(0), input(1), to],
+        ...convCost(s),
+      };
+      return { calls: [call, ...(shares > 1 ? treePasses(1, shares, size, 1, to, 'out', temps) : [])], temps };
+    },
+  };
+  const directs = s.channels < 4 ? [direct] : [];
+  return pick(
+    target,
+    'conv2dWeightGrad',
+    s,
+    target.software ? [threads, ...directs, ...tiles] : [...directs, ...tiles, threads],
+  );
 }
 
 function weightGradByThreads(s: ConvSizes): Lowered {
@@ -641,8 +668,7 @@ export function moments(rows: number, channels: number, target: Target = anywher
 
 function momentsByTree(rows: number, channels: number): Lowered {
   const lanes = treeLanes(channels);
-  // Joined by one workgroup for its channels: at most 64 shares a thread.
-  const splits = Math.min(64 * lanes.LY, treeShares(rows, channels));
+  const splits = treeShares(rows, channels);
   const shares = temp(0);
   const across = Math.ceil(channels / lanes.LX);
   return {

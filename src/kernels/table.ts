@@ -23,6 +23,11 @@ export const kernels = {
     entry: 'main',
     bindings: ['read', 'read', 'write'],
   },
+  conv2dWeightGradDirect: {
+    files: ['convSizes', 'conv2dWeightGradDirect'],
+    entry: 'main',
+    bindings: ['read', 'read', 'write'],
+  },
   denseDot: { files: ['tree', 'denseDot'], entry: 'main', bindings: ['read', 'read', 'write'] },
   biasActivate: { files: ['activate', 'biasActivate'], entry: 'main', bindings: ['read', 'read', 'write'] },
   addShares: { files: ['activate', 'addShares'], entry: 'main', bindings: ['read', 'write'] },

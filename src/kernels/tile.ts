@@ -131,9 +131,6 @@ export interface Cut extends TileShape {
 export const cutName = ({ edge, across, down, shares }: Cut): string =>
   `tile ${edge * down}x${edge * across}/${edge}${shares > 1 ? ` by ${shares}` : ''}`;
 
-/** Depth of a share, a multiple of the tile's. */
-const stretchOf = (k: number, shares: number): number => Math.ceil(Math.ceil(k / tileDepth) / shares) * tileDepth;
-
 const tilesOf = ({ m, n, phases }: TiledProduct, { edge, across, down }: TileShape): number =>
   Math.ceil(m / (edge * down)) * Math.ceil(n / (edge * across)) * phases;
 
@@ -145,13 +142,12 @@ export function tiledCall(
   software: boolean,
   epilogue?: Epilogue,
 ): Call {
-  const { problem, fours, phases, k, leftAlongDepth, rightAlongDepth, constants, flops, bytes } = product;
+  const { problem, fours, phases, leftAlongDepth, rightAlongDepth, constants, flops, bytes } = product;
   return {
     kernel: tiledKernel(problem, fours, cut.edge, epilogue),
     constants: {
       ...constants,
       SHARES: phases * cut.shares,
-      STRETCH: stretchOf(k, cut.shares),
       WX: cut.across,
       WY: cut.down,
       EDGE: cut.edge,
@@ -171,21 +167,28 @@ export function tiledCall(
 /** Multiprocessors of the GPU that the guess is made for: an H100 has 132, most have fewer. */
 const multiprocessors = 132;
 
+/** Instructions that fetch and keep a 4×4 block, about. */
+const blockCost: Record<Problem, number> = { Dense: 50, Conv2d: 70, Conv2dInputGrad: 80, Conv2dWeightGrad: 110 };
+
 /**
- * A guess at the time of a product, in µs on a large GPU: waves of workgroups, whose steps take as long as arithmetic or, where
- * few are on a multiprocessor, as the wait for memory does; another pass where shares are added up. Only the order counts: the
- * tuner measures.
+ * A guess at the time of a product, in µs on a large GPU: waves of workgroups, whose steps take as long as their instructions or,
+ * where few are on a multiprocessor, as the wait for memory does; another pass where shares are added up. Only the order counts:
+ * the tuner measures.
  */
 function guess(product: TiledProduct, cut: Cut): number {
   const groups = tilesOf(product, cut) * cut.shares;
-  const threads = cut.across * cut.down;
+  const { edge, across, down } = cut;
+  const threads = across * down;
   // By registers: 128 a thread with 64 accumulators, 64 with 16.
-  const most = Math.min(16, Math.floor((cut.edge === 8 ? 512 : 1024) / threads));
+  const most = Math.min(16, Math.floor((edge === 8 ? 512 : 1024) / threads));
   const each = Math.ceil(groups / multiprocessors);
   const atOnce = Math.min(most, each);
-  const arithmetic = (cut.edge * cut.edge * threads * tileDepth) / 128 / (cut.edge === 8 ? 0.7 : 0.4) / 1900;
+  const blocks = (edge * (across + down)) / threads;
+  const instructions =
+    threads * (tileDepth * (edge * edge + (edge === 8 ? 12 : 8)) + blocks * blockCost[product.problem]);
+  const arithmetic = instructions / 128 / 0.75 / 1900;
   const step = Math.max(0.6, arithmetic * atOnce);
-  const steps = Math.ceil(stretchOf(product.k, cut.shares) / tileDepth) + 2;
+  const steps = Math.ceil(product.k / tileDepth / cut.shares) + 2;
   const adding = cut.shares > 1 ? 4 + (4 * product.size * (cut.shares + 1)) / 2e6 : 0;
   return Math.ceil(each / atOnce) * steps * step + adding;
 }
