@@ -506,7 +506,7 @@ class Layout {
           if ('temp' in operand) return at({ slot: temps[operand.temp], offset: 0 }, lowered.temps[operand.temp]);
           return at(this.inputHomes.get(node)![operand.input], sizeOf(node.inputs[operand.input].shape));
         });
-        result.push({ call, places, label: node.op });
+        result.push({ call, places, label: node.op, scope: node.scope, shape: node.shape });
       }
       watch(node);
     });

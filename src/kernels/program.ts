@@ -16,11 +16,21 @@ export interface PlacedCall {
   places: readonly Place[];
   /** What it computes, for the profile: the op's name. */
   label: string;
+  /** Where it was traced, and the shape of its result, where it computes one: for the profile. */
+  scope?: string;
+  shape?: readonly number[];
 }
 
 /** Time of one dispatch, measured on the device. */
 export interface DispatchTime {
   label: string;
+  scope?: string;
+  shape?: readonly number[];
+  /** Shader file and entry point. */
+  kernel: string;
+  workgroups: readonly [number, number, number];
+  /** Milliseconds from the beginning of the first dispatch to that of this one. */
+  start: number;
   milliseconds: number;
   flops: number;
   bytes: number;
@@ -149,6 +159,7 @@ export class Program {
     if (!this.device.features.has('timestamp-query')) throw new DeviceError('this adapter has no timestamp queries');
     const { gpu } = this.device;
     const times: DispatchTime[] = [];
+    let first: bigint | undefined;
     const most = 2048;
     for (let from = 0; from < this.calls.length; from += most) {
       const part = this.calls.slice(from, from + most);
@@ -177,9 +188,16 @@ export class Program {
         this.device.destroyBuffer(resolved);
         queries.destroy();
       }
-      part.forEach(({ call, label }, i) => {
+      first ??= stamps[0];
+      const begin = first;
+      part.forEach(({ call, label, scope, shape }, i) => {
         times.push({
           label,
+          scope,
+          shape,
+          kernel: `${call.kernel.files.at(-1)}:${call.kernel.entry}`,
+          workgroups: call.workgroups,
+          start: Number(stamps[2 * i] - begin) / 1e6,
           milliseconds: Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6,
           flops: call.flops ?? 0,
           bytes: call.bytes ?? 0,
