@@ -1,4 +1,6 @@
-// npx tsx bench/kernels.ts [FILTER]: the kernels' part of `matgan bench`, as JSON with adapter and ceilings, for results/.
-import { bench } from '../src/report/bench.ts';
+// npx tsx bench/kernels.ts [FILTER]: `matgan bench` as a program, its report as JSON on standard output.
+import { allCases, chooseCases } from '../src/report/bench/cases.ts';
+import { bench } from '../src/report/bench/measure.ts';
 
-process.stdout.write(`${JSON.stringify(await bench({ filter: process.argv[2] }), null, 2)}\n`);
+const cases = chooseCases(allCases(), { filter: process.argv[2] });
+process.stdout.write(`${JSON.stringify(await bench(cases), null, 2)}\n`);

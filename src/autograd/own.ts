@@ -78,7 +78,8 @@ function checkRow(row: unknown, at: string, name: string): void {
   });
 }
 
-function checkSample(sample: unknown, at: string): void {
+/** @throws ConfigError naming what is wrong with a sample; `at` is what messages call it */
+export function checkSample(sample: unknown, at: string): void {
   if (!isObject(sample) || !Array.isArray(sample.inputs) || sample.inputs.length === 0) {
     throw new ConfigError(`${at} is ${show(sample)}; it takes { inputs: [at least one], attrs? }`);
   }

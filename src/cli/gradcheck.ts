@@ -1,6 +1,3 @@
-import { existsSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { SingleBar } from 'cli-progress';
 import { Command, Option } from 'commander';
 import pc from 'picocolors';
@@ -8,11 +5,11 @@ import { type CheckRow, checkOp, failureOf } from '../autograd/gradcheck.ts';
 import type { OpTable } from '../autograd/graph.ts';
 import { type DeviceChoice, openExecutor } from '../autograd/open.ts';
 import { ops } from '../autograd/ops/index.ts';
-import { checkTable } from '../autograd/own.ts';
 import { ConfigError, MatganError } from '../errors.ts';
 import { loadConfig, nearest } from '../models/config.ts';
 import { consoleTable } from '../report/table.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
+import { loadModule } from './module.ts';
 
 interface Options {
   op?: string[];
@@ -32,34 +29,6 @@ const line = ({ worst, error, ...row }: CheckRow) => ({ ...row, worst: error, sh
 
 /** A number for people: three digits, or nothing for zero. */
 const short = (value: number): string => (value === 0 ? '0' : value.toExponential(1));
-
-/**
- * The table of ops that a module of the user's exports as `ops`, or by default.
- * @throws ConfigError in one line for whatever is wrong with it
- */
-async function loadOps(file: string): Promise<OpTable> {
-  const path = resolve(file);
-  if (!existsSync(path)) throw new ConfigError(`gradcheck: ${file}: there is no such module`);
-  if (statSync(path).isDirectory()) throw new ConfigError(`gradcheck: ${file}: it is a folder, not a module`);
-  let module: { ops?: unknown; default?: unknown };
-  try {
-    module = await import(pathToFileURL(path).href);
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const text = String(message ?? cause).replace(/\s*\n\s*/g, ' ');
-    throw new ConfigError(
-      code === 'ERR_UNKNOWN_FILE_EXTENSION'
-        ? `gradcheck: ${file}: Node runs no such file by itself; compile it to .js or .mjs`
-        : `gradcheck: ${file} can't be loaded: ${text}`,
-      { cause },
-    );
-  }
-  const table = module.ops ?? module.default;
-  if (table === undefined) {
-    throw new ConfigError(`gradcheck: ${file}: it exports no ops; write export const ops = { NAME: row }`);
-  }
-  return checkTable(table, `gradcheck: ${file}`);
-}
 
 /** One thing to check, with its name for the progress bar. */
 interface Task {
@@ -88,7 +57,7 @@ async function run(options: Options): Promise<void> {
   }
   if (batch && !model) throw new ConfigError('gradcheck: --batch is for --model');
   const config = model === undefined ? undefined : loadConfig(undefined, { preset: model });
-  const own = options.module === undefined ? {} : await loadOps(options.module);
+  const own = options.module === undefined ? {} : (await loadModule('gradcheck', options.module)).ops;
   const chosen = config ? [] : chosenOps(options, own);
   const { executor, note: runsOn } = await openExecutor(options.device, { limits: options.limits });
   const gpu = executor.kind === 'gpu' ? executor : undefined;

@@ -1,4 +1,5 @@
-/** HTML that opens from a file, without a network or scripts. Everything put into a template is escaped. */
+/** HTML that opens from a file, without a network. Everything put into a template is escaped. */
+import { createHash } from 'node:crypto';
 
 /** Text that is HTML (or SVG) already. */
 export class Markup {
@@ -84,6 +85,7 @@ table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabula
 th, td { padding: 6px 0 6px 18px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; }
 th { font-weight: 600; color: var(--soft); vertical-align: bottom; white-space: normal; line-height: 1.3; }
+th[role] { cursor: pointer; } th[aria-sort=ascending]::after { content: " ↑"; } th[aria-sort=descending]::after { content: " ↓"; }
 .number { text-align: right; } .name { text-align: left; }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(232px, 100%), 1fr)); gap: 8px; margin: 12px 0; padding: 0; list-style: none; }
 .examples li { background: var(--card); border: 1px solid var(--line); border-left: 3px solid var(--s3); border-radius: 6px; padding: 6px 10px; overflow-wrap: anywhere; }
@@ -94,9 +96,13 @@ footer { margin-top: 48px; font-size: 13px; color: var(--soft); }
 @media print { body { background: #fff; } figure, .tile { break-inside: avoid; } }
 `;
 
-/** A whole page as text. It can load nothing: its own policy forbids it. */
-export function page(title: string, body: Content): string {
-  const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+/**
+ * A whole page as text. It can load nothing: its own policy forbids it, and any script but the one given here.
+ * @param script text of ours, nothing of a user's in it
+ */
+export function page(title: string, body: Content, script?: string): string {
+  const hash = script && createHash('sha256').update(script).digest('base64');
+  const policy = `default-src 'none'; style-src 'unsafe-inline'; img-src data:${hash ? `; script-src 'sha256-${hash}'` : ''}`;
   return `${
     html`<!doctype html>
 <html lang="en">
@@ -110,7 +116,7 @@ export function page(title: string, body: Content): string {
 </head>
 <body><main>
 ${body}
-</main></body>
+</main>${script && html`<script>${new Markup(script)}</script>`}</body>
 </html>`.text
   }\n`;
 }
