@@ -66,7 +66,7 @@ async function casesOf({ module, filter, quick }: Options): Promise<BenchCase[]>
 }
 
 const show = (name: string): string => (/^[\w./:=-]+$/.test(name) ? name : `'${name}'`);
-const command = (): string => ['matgan', ...process.argv.slice(process.argv.indexOf('bench'))].map(show).join(' ');
+const command = (): string => ['matgan', ...process.argv.slice(2)].map(show).join(' ');
 
 const ms = (value: number | null): string => (value === null ? '' : value.toFixed(3));
 const megabytes = (bytes: number): string => (bytes / 1e6).toPrecision(3);
