@@ -52,6 +52,8 @@ const denseSwish: Op = {
             params: [rows, depth, columns, { f32: node.attrs.beta }],
             workgroups: grid(rows * columns),
             buffers: [{ input: 0 }, { input: 1 }, 'out'],
+            flops: 2 * rows * columns * depth,
+            bytes: 4 * (rows * depth + depth * columns + rows * columns),
           },
         ],
       };

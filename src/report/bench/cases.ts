@@ -189,7 +189,7 @@ const traced: readonly { of: string; step: () => Step }[] = [
   { of: 'icsd', step: () => stepOf(stepTrainer({ model: 'gan', preset: 'icsd', batch: 32 })) },
   { of: 'oqmd', step: () => stepOf(stepTrainer({ model: 'gan', preset: 'oqmd', batch: 512 })) },
   { of: 'ae', step: () => stepOf(stepTrainer({ model: 'ae', preset: 'ae', batch: 32 })) },
-  { of: 'generate', step: () => generateStep({ preset: 'icsd', batch: 128 }).step },
+  { of: 'sampler', step: () => generateStep({ preset: 'icsd', batch: 128 }).step },
 ];
 
 /** Every distinct op of the presets, expanded as the device runs it: the same shapes in two nets are one case. */
@@ -388,7 +388,7 @@ export function allCases(): BenchCase[] {
 }
 
 /**
- * Whether a filter takes a case: every word of the filter is in its name, or is the first letters of a net that has it.
+ * Whether a filter takes a case: every word of the filter is in its name, or in that of a preset that has it.
  */
 export function matches(filter: string, { name, of = [] }: { name: string; of?: readonly string[] }): boolean {
   const text = `${name} ${of.join(' ')} `;
