@@ -370,20 +370,13 @@ async function prepareGenerating(executor: GpuExecutor, c: GenerateCase): Promis
   const { config, graphs, step } = generateStep(c);
   const { formulas } = graphs;
   const few = generateStep({ preset: c.preset, batch: checkedSamples });
-  const state = ganTrainer(config, dataRows).state.filter(({ node }) =>
-    topological([formulas]).some(({ op, attrs }) => op === 'variable' && attrs.name === node.attrs.name),
-  );
-  const start = new Map<string, Data>(state.map(({ node, initial }) => [node.attrs.name, initial()]));
-  start.set(graphs.counter.attrs.name, new Uint32Array(2));
-  for (const node of graphs.variables) {
-    // Running means of 0 and variances of 1.
-    const initial = ganTrainer(config, dataRows).state.find(
-      ({ node: { attrs } }) => attrs.name === 'generator.running',
-    );
-    if (!start.has(node.attrs.name))
-      start.set(node.attrs.name, initial?.initial() ?? new Float32Array(sizeOf(node.shape)));
-  }
   const variables = topological([formulas]).filter(({ op }) => op === 'variable');
+  // As training leaves them before its first step; moments of averaged weights begin as those of the last ones do.
+  const start = new Map<string, Data>(
+    ganTrainer(config, dataRows).state.map(({ node, initial }) => [node.attrs.name, initial()]),
+  );
+  start.set('generate.running', start.get('generator.running')!);
+  start.set(graphs.counter.attrs.name, new Uint32Array(2));
   let plan: Plan | undefined;
   const destroy = (): void => {
     plan?.destroy();
