@@ -1,5 +1,5 @@
 import { element, elements, matganElements } from './elements.ts';
-import { maxPairs, pairAt, rowWords } from './encoding.ts';
+import { maxCount, maxPairs, pairAt, rowWords } from './encoding.ts';
 import { type Composition, FormulaFault, formatFormula, gcd, reduceFormula } from './formula.ts';
 
 /**
@@ -188,12 +188,10 @@ export function judge(composition: Composition, options: { reduce?: boolean } = 
 
 // The fast path. Counts are at most 8, elements at most 8, the most negative state is -4: no negative charge exceeds 256.
 const setWords = 9;
-const statesOf = matganElements.map((symbol) => Int8Array.from(element(symbol)!.oxidationStates));
-const positiveOf = statesOf.map((states) => states.filter((s) => s > 0));
-const negativeOf = statesOf.map((states) => states.filter((s) => s < 0).map((s) => -s));
-const lowestOf = Int8Array.from(statesOf.map((states) => Math.min(...states)));
-/** States above the lowest one, so that sums only grow. */
-const risesOf = statesOf.map((states, e) => states.map((s) => s - lowestOf[e]));
+const statesOf = matganElements.map((symbol) => element(symbol)!.oxidationStates);
+if (elements.some(({ oxidationStates }) => oxidationStates.some((s) => s === 0 || s < -4 || s > 8))) {
+  throw new Error('validity: the sets of sums are sized for states from -4 to 8 without 0');
+}
 /** Electronegativities in hundredths, so that comparing is exact; -1 where there is none. */
 const scaleOf = Int16Array.from(
   matganElements.map((symbol) => {
@@ -201,18 +199,179 @@ const scaleOf = Int16Array.from(
     return value === null ? -1 : Math.round(value * 100);
   }),
 );
-if (elements.some(({ oxidationStates }) => oxidationStates.some((s) => s === 0 || s < -4 || s > 8))) {
-  throw new Error('validity: the sets of sums are sized for states from -4 to 8 without 0');
+
+/** Numbers of each cell (element with a count; `elementIndex · 8 + count - 1`), side by side and ascending. */
+class CellTable {
+  readonly values: Uint8Array;
+  /** Cell c has the values from start[c] up to start[c + 1]. */
+  readonly start = new Uint16Array(matganElements.length * maxCount + 1);
+  /** Bit v is set for each value v below 32. */
+  readonly mask = new Int32Array(matganElements.length * maxCount);
+
+  constructor(of: (states: readonly number[], count: number) => number[]) {
+    const values: number[] = [];
+    for (let cell = 0; cell < this.mask.length; cell++) {
+      const own = of(statesOf[cell >> 3], (cell & 7) + 1).sort((a, b) => a - b);
+      for (const value of own) if (value < 32) this.mask[cell] |= 1 << value;
+      values.push(...own);
+      this.start[cell + 1] = values.length;
+    }
+    this.values = Uint8Array.from(values);
+  }
+}
+/** Charges that a cell can have: as cations, as anions (without the sign), and above its lowest one, so that sums only grow. */
+const cations = new CellTable((states, count) => states.filter((s) => s > 0).map((s) => s * count));
+const anions = new CellTable((states, count) => states.filter((s) => s < 0).map((s) => -s * count));
+const rises = new CellTable((states, count) => states.map((s) => (s - Math.min(...states)) * count));
+const lowestOf = Int8Array.from(statesOf, (states) => Math.min(...states));
+/** Primes up to 8 that divide a count, a bit each: amounts have no common divisor where no bit is in all of them. */
+const divisorsOf = Uint8Array.of(15, 0, 1, 2, 1, 4, 3, 8, 1);
+
+/** Sums of a member of `set` and a value of the cell, as bits; those above `most` (at most 31) may be missing. */
+function plusCell(table: CellTable, cell: number, set: number, most: number): number {
+  const { values, start } = table;
+  let sums = 0;
+  for (let i = start[cell], end = start[cell + 1]; i < end; i++) {
+    const value = values[i];
+    if (value > most) break;
+    sums |= set << value;
+  }
+  return sums;
 }
 
-/** next |= set shifted up by `shift`, both of `words` words; bits beyond are lost. */
-function orShifted(next: Uint32Array, set: Uint32Array, base: number, shift: number, words: number): void {
+/** into |= set shifted up by `shift`, both of `words` words from their places on; bits beyond are lost. */
+function orShifted(into: Uint32Array, to: number, set: Uint32Array, base: number, shift: number, words: number): void {
   const skip = shift >> 5;
   const bits = shift & 31;
   for (let w = words - 1; w >= skip; w--) {
     let value = set[base + w - skip] << bits;
     if (bits !== 0 && w > skip) value |= set[base + w - skip - 1] >>> (32 - bits);
-    next[w] |= value;
+    into[to + w] |= value;
+  }
+}
+
+/** `plusCell` for sets of any size: `into` becomes the sums. */
+function plusCellWide(
+  table: CellTable,
+  cell: number,
+  into: Uint32Array,
+  to: number,
+  set: Uint32Array,
+  base: number,
+  words: number,
+): void {
+  into.fill(0, to, to + words);
+  const { values, start } = table;
+  for (let i = start[cell]; i < start[cell + 1] && values[i] >> 5 < words; i++) {
+    orShifted(into, to, set, base, values[i], words);
+  }
+}
+
+/** Judges packed rows one by one; its working memory is made once. */
+export class Judge {
+  /** Cells of the row under judgement, by rising electronegativity. */
+  private readonly cells = new Uint16Array(maxPairs);
+  private readonly scales = new Int16Array(maxPairs);
+  /** Sums of the anions' charges from the k-th element up. */
+  private readonly narrow = new Int32Array(maxPairs + 1);
+  private readonly wide = new Uint32Array((maxPairs + 1) * setWords);
+  private sums = new Uint32Array(setWords);
+  private next = new Uint32Array(setWords);
+
+  /**
+   * Verdict on a row as it stands (reduce it first where that is wanted).
+   * @returns 1 charge-neutral, 2 electronegativity-balanced, so 0, 1 or 3
+   */
+  row(words: Uint32Array, row: number): number {
+    const { cells, scales } = this;
+    let n = 0;
+    let divisors = 15;
+    let target = 0;
+    for (; n < maxPairs; n++) {
+      const pair = pairAt(words, row, n);
+      if (pair === 0) break;
+      const e = (pair >> 8) - 1;
+      const count = pair & 0xff;
+      const scale = scaleOf[e];
+      let j = n;
+      for (; j > 0 && scales[j - 1] > scale; j--) {
+        cells[j] = cells[j - 1];
+        scales[j] = scales[j - 1];
+      }
+      cells[j] = (e << 3) + count - 1;
+      scales[j] = scale;
+      divisors &= divisorsOf[count];
+      target -= count * lowestOf[e];
+    }
+    if (divisors !== 0 || target < 0) return 0;
+    // EN first: most formulas that pass one test pass both, and this one is the cheaper. A missing value is sorted to the front.
+    if (scales[0] >= 0 && this.balanced(n)) return flagCN | flagEN;
+    return (target < 32 ? this.neutral(n, target) : this.neutralWide(n, target)) ? flagCN : 0;
+  }
+
+  /** CN: with every element at its lowest state the charge is -target; can the rises make it up? */
+  private neutral(n: number, target: number): boolean {
+    const { cells } = this;
+    if (n < 2) return n === 1 && (rises.mask[cells[0]] & (1 << target)) !== 0;
+    let set = rises.mask[cells[0]];
+    for (let i = 1; i < n - 1; i++) set = plusCell(rises, cells[i], set, target);
+    const { values, start } = rises;
+    for (let i = start[cells[n - 1]], end = start[cells[n - 1] + 1]; i < end && values[i] <= target; i++) {
+      if ((set >>> (target - values[i])) & 1) return true;
+    }
+    return false;
+  }
+
+  private neutralWide(n: number, target: number): boolean {
+    const words = (target >> 5) + 1;
+    this.sums.fill(0, 0, words);
+    this.sums[0] = 1;
+    for (let i = 0; i < n; i++) this.addWide(rises, this.cells[i], words);
+    return ((this.sums[target >> 5] >>> (target & 31)) & 1) !== 0;
+  }
+
+  private addWide(table: CellTable, cell: number, words: number): void {
+    plusCellWide(table, cell, this.next, 0, this.sums, 0, words);
+    [this.sums, this.next] = [this.next, this.sums];
+  }
+
+  /** EN: does a sum of the cations below some cut meet one of the anions above it? */
+  private balanced(n: number): boolean {
+    const { cells, scales, narrow } = this;
+    let lowest = n;
+    let highest = 0;
+    while (lowest > 1 && anions.start[cells[lowest - 1]] < anions.start[cells[lowest - 1] + 1]) {
+      lowest--;
+      highest += anions.values[anions.start[cells[lowest] + 1] - 1];
+    }
+    if (lowest === n) return false;
+    if (highest > 31) return this.balancedWide(n, lowest, highest);
+    narrow[n - 1] = anions.mask[cells[n - 1]];
+    for (let k = n - 2; k >= lowest; k--) narrow[k] = plusCell(anions, cells[k], narrow[k + 1], highest);
+    let set = cations.mask[cells[0]];
+    for (let cut = 1; ; cut++) {
+      if (cut >= lowest && scales[cut - 1] !== scales[cut] && (set & narrow[cut]) !== 0) return true;
+      if (cut + 1 === n) return false;
+      set = plusCell(cations, cells[cut], set, highest);
+    }
+  }
+
+  private balancedWide(n: number, lowest: number, highest: number): boolean {
+    const { cells, scales, wide } = this;
+    const words = (highest >> 5) + 1;
+    wide.fill(0, n * setWords, n * setWords + words);
+    wide[n * setWords] = 1;
+    for (let k = n - 1; k >= lowest; k--) {
+      plusCellWide(anions, cells[k], wide, k * setWords, wide, (k + 1) * setWords, words);
+    }
+    this.sums.fill(0, 0, words);
+    this.sums[0] = 1;
+    for (let cut = 1; cut < n; cut++) {
+      this.addWide(cations, cells[cut - 1], words);
+      if (cut < lowest || scales[cut - 1] === scales[cut]) continue;
+      for (let w = 0; w < words; w++) if ((this.sums[w] & wide[cut * setWords + w]) !== 0) return true;
+    }
+    return false;
   }
 }
 
@@ -223,88 +382,7 @@ function orShifted(next: Uint32Array, set: Uint32Array, base: number, shift: num
  */
 export function judgePacked(words: Uint32Array, rows: number = words.length / rowWords): Uint8Array {
   const flags = new Uint8Array(rows);
-  const index = new Uint8Array(maxPairs);
-  const count = new Uint8Array(maxPairs);
-  let sums = new Uint32Array(setWords);
-  let next = new Uint32Array(setWords);
-  // Sums of the anions' charges from the k-th element up, one set each.
-  const anions = new Uint32Array((maxPairs + 1) * setWords);
-
-  for (let row = 0; row < rows; row++) {
-    let n = 0;
-    let divisor = 0;
-    let target = 0;
-    for (; n < maxPairs; n++) {
-      const pair = pairAt(words, row, n);
-      if (pair === 0) break;
-      // Kept in order of electronegativity.
-      const e = (pair >> 8) - 1;
-      const c = pair & 0xff;
-      let j = n - 1;
-      for (; j >= 0 && scaleOf[index[j]] > scaleOf[e]; j--) {
-        index[j + 1] = index[j];
-        count[j + 1] = count[j];
-      }
-      index[j + 1] = e;
-      count[j + 1] = c;
-      divisor = gcd(divisor, c);
-      target -= c * lowestOf[e];
-    }
-    if (divisor !== 1 || target < 0) continue;
-
-    // CN: with every element at its lowest state the charge is -target; can the rises make it up?
-    let size = (target >> 5) + 1;
-    sums.fill(0, 0, size);
-    sums[0] = 1;
-    for (let i = 0; i < n; i++) {
-      next.fill(0, 0, size);
-      const rises = risesOf[index[i]];
-      for (let s = 0; s < rises.length; s++) {
-        const shift = rises[s] * count[i];
-        if (shift <= target) orShifted(next, sums, 0, shift, size);
-      }
-      [sums, next] = [next, sums];
-    }
-    if (((sums[target >> 5] >>> (target & 31)) & 1) === 0) continue;
-    flags[row] = flagCN;
-    if (scaleOf[index[0]] < 0) continue; // sorted, so a missing value comes first
-
-    // EN: sums of anions from the top down to element `lowest` …
-    let highest = 0;
-    let lowest = n;
-    while (lowest > 1 && negativeOf[index[lowest - 1]].length > 0) {
-      lowest--;
-      const charges = negativeOf[index[lowest]];
-      highest += charges[0] * count[lowest]; // states ascend, so the first charge is the greatest
-    }
-    size = (highest >> 5) + 1;
-    anions.fill(0, n * setWords, n * setWords + size);
-    anions[n * setWords] = 1;
-    for (let k = n - 1; k >= lowest; k--) {
-      const charges = negativeOf[index[k]];
-      const set = anions.subarray(k * setWords, (k + 1) * setWords);
-      set.fill(0, 0, size);
-      for (let s = 0; s < charges.length; s++) orShifted(set, anions, (k + 1) * setWords, charges[s] * count[k], size);
-    }
-    // … against sums of cations from the bottom up to each cut.
-    sums.fill(0, 0, size);
-    sums[0] = 1;
-    for (let cut = 1; cut < n && flags[row] === flagCN; cut++) {
-      const charges = positiveOf[index[cut - 1]];
-      next.fill(0, 0, size);
-      for (let s = 0; s < charges.length; s++) {
-        const shift = charges[s] * count[cut - 1];
-        if (shift <= highest) orShifted(next, sums, 0, shift, size);
-      }
-      [sums, next] = [next, sums];
-      if (cut < lowest || scaleOf[index[cut - 1]] === scaleOf[index[cut]]) continue;
-      for (let w = 0; w < size; w++) {
-        if ((sums[w] & anions[cut * setWords + w]) !== 0) {
-          flags[row] = flagCN | flagEN;
-          break;
-        }
-      }
-    }
-  }
+  const judge = new Judge();
+  for (let row = 0; row < rows; row++) flags[row] = judge.row(words, row);
   return flags;
 }

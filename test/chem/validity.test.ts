@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { element, matganElements } from '../../src/chem/elements.ts';
-import { packFormula, rowWords } from '../../src/chem/encoding.ts';
-import { parseFormula } from '../../src/chem/formula.ts';
-import { flagCN, flagEN, judge, judgePacked } from '../../src/chem/validity.ts';
+import { element, elementIndex, matganElements } from '../../src/chem/elements.ts';
+import { packFormula, rowWords, unpackRow, writePairs } from '../../src/chem/encoding.ts';
+import { formatFormula, parseFormula } from '../../src/chem/formula.ts';
+import { randomStream } from '../../src/chem/random.ts';
+import { synthesize } from '../../src/chem/synth.ts';
+import { flagCN, flagEN, Judge, judge, judgePacked } from '../../src/chem/validity.ts';
 import { FormulaError } from '../../src/errors.ts';
 
 const vectors = JSON.parse(readFileSync(new URL('../golden/chem/validity.json', import.meta.url), 'utf8')) as Record<
@@ -124,6 +126,38 @@ describe('the paper’s rule', () => {
       }),
       { numRuns: 1500, seed: 4 },
     );
+  });
+
+  test('packed rows get the verdicts of the search over sums: 20,000 random ones, real ones, and ones with wide sums', () => {
+    const random = randomStream(11, 'test');
+    const rows = 22_000;
+    const packed = new Uint32Array(rows * rowWords);
+    // Elements whose lowest states are -4 and -3, with many atoms: sums that do not fit one word.
+    const low = ['C', 'Si', 'Ge', 'Sn', 'Pb', 'N', 'P', 'As', 'Sb', 'Bi', 'Mn', 'Ir'].map(elementIndex);
+    for (let row = 0; row < rows; row++) {
+      const wide = row >= 20_000;
+      const chosen = new Set<number>();
+      const size = wide ? 3 + random.below(6) : random.below(9);
+      while (chosen.size < size) chosen.add(wide ? low[random.below(low.length)] : random.below(85));
+      const pairs = [...chosen].map((e) => ((e + 1) << 8) | (wide ? 4 + random.below(5) : 1 + random.below(8)));
+      writePairs(packed, row, pairs, size);
+    }
+    const judged = new Judge();
+    const verdicts = new Uint32Array(4);
+    const check = (words: Uint32Array, row: number): void => {
+      const composition = unpackRow(words, row);
+      const exact = judge(composition, { reduce: false });
+      const expected = (exact.chargeNeutral ? flagCN : 0) | (exact.electronegativityBalanced ? flagEN : 0);
+      const got = judged.row(words, row);
+      if (got !== expected) expect(got, formatFormula(composition)).toBe(expected);
+      verdicts[got]++;
+    };
+    for (let row = 0; row < rows; row++) check(packed, row);
+    // All three verdicts occur, in numbers that make a wrong one likely to show.
+    for (const flags of [0, flagCN, flagCN | flagEN]) expect(verdicts[flags]).toBeGreaterThan(1000);
+    expect(verdicts[flagEN]).toBe(0);
+    const real = synthesize({ count: 2000 });
+    for (let row = 0; row < real.rows; row++) check(real.packed, row);
   });
 
   test('worst cases stay quick', () => {
