@@ -32,7 +32,7 @@ fn pixel(v: vec3u, kh: u32, kw: u32) -> u32 {
 }
 
 fn load(i: u32, c: u32) -> f32 {
-  return select(x[i + c], 0.0, i == OUTSIDE);
+  return select(x[select(i + c, 0u, i == OUTSIDE)], 0.0, i == OUTSIDE);
 }
 
 fn store(m: u32, o: u32, a: vec4f, b: vec4f) {

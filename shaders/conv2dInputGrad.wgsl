@@ -34,7 +34,7 @@ fn pixel(v: vec3u, by: vec2u) -> u32 {
 }
 
 fn load(i: u32, o: u32) -> f32 {
-  return select(y[i + o], 0.0, i == OUTSIDE);
+  return select(y[select(i + o, 0u, i == OUTSIDE)], 0.0, i == OUTSIDE);
 }
 
 fn store(v: vec3u, phase: vec2u, c: u32, a: vec4f, b: vec4f) {

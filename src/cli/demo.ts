@@ -42,7 +42,7 @@ export function demo(): Command {
 
 async function run(options: DemoOptions): Promise<void> {
   const started = performance.now();
-  const { executor, note: adapter } = await openExecutor(options.device);
+  const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   try {
     note(adapter);
     await trainPart(executor, adapter, 'ae', 'demo-ae', options, aeSeconds);

@@ -50,7 +50,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     throw new DataError(`${options.out}: it exists; take another name, or --force`);
   }
   const checkpoint = findCheckpoint(path);
-  const { executor, note: adapter } = await openExecutor(options.device);
+  const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);
   try {
     const rule = options.rule ?? checkpoint.config.decoding;

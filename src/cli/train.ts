@@ -139,7 +139,7 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   }
   note(`training on ${data.train.rows} formulas, ${data.leaveOut.rows} left out`);
 
-  const { executor, note: adapter } = await openExecutor(options.device);
+  const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);
   let stop = false;
   // Ends by the signal itself, which a shell shows as 130 or 143: process.exit would wait for what the driver compiles,

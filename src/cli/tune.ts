@@ -23,7 +23,7 @@ async function run({ preset, batch, dryRun, json }: Options): Promise<void> {
   const configs = preset.map((name) =>
     loadConfig(undefined, { preset: name, overrides: batch === undefined ? {} : { batch } }),
   );
-  const device = await openDevice();
+  const device = await openDevice({ boundsChecks: false });
   const bar = new SingleBar({ format: '{bar} {value}/{total} {name}', stream: process.stderr, clearOnComplete: true });
   try {
     const executor = new GpuExecutor(device);

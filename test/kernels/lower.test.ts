@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { makeCase } from '../../src/autograd/gradcheck.ts';
+import type { Op } from '../../src/autograd/graph.ts';
 import { ops } from '../../src/autograd/ops/index.ts';
 import { conv2dWeightGrad, dense } from '../../src/kernels/lower.ts';
 
@@ -8,7 +9,7 @@ function reached(name: keyof typeof ops): Set<string> {
   const files = new Set<string>();
   ops[name].samples.forEach((sample, i) => {
     const { output } = makeCase(name, sample, i);
-    const { lowering } = ops[name];
+    const { lowering }: Op = ops[name];
     if (!('kernels' in lowering)) throw new Error(`${name} has no kernels of its own`);
     for (const { kernel } of lowering.kernels(output).calls) for (const file of kernel.files) files.add(file);
   });

@@ -1,5 +1,6 @@
 /** What `matgan bench` times: ops at the shapes that the presets use, sweeps of sizes, whole steps, generating, a user's own ops. */
 import { expandOps } from '../../autograd/compile.ts';
+import { fuseEpilogues } from '../../autograd/fuse.ts';
 import {
   type Attrs,
   type DType,
@@ -84,8 +85,9 @@ function loweredOf(node: Node): Lowered | undefined {
 }
 
 /** Ops that a step runs on the device, each with its dispatches. */
-export function dispatched({ outputs = [], updates = [] }: Step): { node: Node; lowered: Lowered }[] {
-  return topological(expandOps([...outputs, ...updates.map(([, value]) => value)])).flatMap((node) => {
+export function dispatched({ outputs = [], updates = [] }: Step, fuse = true): { node: Node; lowered: Lowered }[] {
+  const written = expandOps([...outputs, ...updates.map(([, value]) => value)]);
+  return topological(fuse ? fuseEpilogues(written) : written).flatMap((node) => {
     const lowered = loweredOf(node);
     return lowered ? [{ node, lowered }] : [];
   });
@@ -198,7 +200,7 @@ function presetCases(): KernelCase[] {
   for (const { of, step } of traced) {
     /** The most work of each op of this net. */
     const largest = new Map<string, { work: number; c: KernelCase }>();
-    for (const { node, lowered } of dispatched(step())) {
+    for (const { node, lowered } of dispatched(step(), false)) {
       const shapes = node.inputs.map(({ shape }) => shape);
       const name = nameOf(node.op, shapes, node.attrs);
       let c = cases.get(name);

@@ -34,7 +34,7 @@ export interface Profile {
  * @throws DeviceError where the adapter has no timestamps
  */
 export async function profileCase(c: BenchCase): Promise<Profile> {
-  const device = await openBenchDevice();
+  const device = await openBenchDevice('own' in c && c.own !== undefined);
   try {
     const adapter = device.info.description || device.info.device;
     if (!device.features.has('timestamp-query')) {
