@@ -442,6 +442,9 @@ async function openParquet(connection: DuckDBConnection, file: string, path: str
   };
 }
 
+/** True for a path that DuckDB would read as a pattern. */
+const isPattern = (path: string): boolean => /[*?[\]{}]/.test(path);
+
 /**
  * Reads the formulas of a table row by row, in the order of the file, a few thousand rows in memory at a time.
  *
@@ -457,7 +460,7 @@ export async function readTable(file: string, options: TableOptions, sink: RowSi
     let path = resolve(file);
     let plain = source;
     // DuckDB reads * ? [ ] in a path as a pattern, and cannot unpack Parquet: a link or a copy with a plain name helps.
-    if (/[*?[\]{}]/.test(path) || (source.gzip && source.format === 'parquet')) {
+    if (isPattern(path) || (source.gzip && source.format === 'parquet')) {
       folder = await mkdtemp(join(tmpdir(), 'matgan-table-'));
       const inner = join(folder, 'table');
       if (source.gzip && source.format === 'parquet') {
@@ -591,20 +594,62 @@ export async function checkOutput(file: string): Promise<void> {
     throw new DataError(`${file}: the folder ${dirname(file)} does not exist; create it first`);
 }
 
+/** A name beside a file for what is not whole yet; nobody can have put a link at it beforehand. */
+export function temporaryBeside(file: string): string {
+  const unique = `${process.pid}-${randomBytes(6).toString('hex')}`;
+  return join(dirname(resolve(file)), `.${basename(file).slice(0, 80)}.${unique}.partial`);
+}
+
+/** What the user is told of a failure to write a file. */
+export function cannotWrite(file: string, cause: unknown): DataError {
+  if (cause instanceof DataError) return cause;
+  return new DataError(`${file}: cannot be written (${reasonOf(cause)}); check the folder and the free space`, {
+    cause,
+  });
+}
+
 /** Runs a writer on a neighbouring name and renames the result, so that no half-written file is ever seen. */
 export async function writeWhole(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
-  // A name that nobody can have put a link at beforehand.
-  const unique = `${process.pid}-${randomBytes(6).toString('hex')}`;
-  const temporary = join(dirname(resolve(file)), `.${basename(file).slice(0, 80)}.${unique}.partial`);
+  const temporary = temporaryBeside(file);
   try {
     await write(temporary);
     await rename(temporary, file);
   } catch (error) {
     await rm(temporary, { force: true });
-    if (error instanceof DataError) throw error;
-    throw new DataError(`${file}: cannot be written (${reasonOf(error)}); check the folder and the free space`, {
-      cause: error,
-    });
+    throw cannotWrite(file, error);
+  }
+}
+
+const sqlTypes = { text: 'VARCHAR', integer: 'INTEGER', real: 'DOUBLE', truth: 'BOOLEAN' };
+export type ColumnType = keyof typeof sqlTypes;
+
+/** True where what `file` asks for is what our own CSV files are. */
+export const isPlainCsv = (file: string): boolean => copyOptions(file) === 'FORMAT csv, HEADER';
+
+/**
+ * Turns a CSV file of our own making (a header, no quotes, these columns) into the form that the name `file` asks for, a few
+ * row groups in memory at a time, in order.
+ */
+export async function convertCsv(
+  csv: string,
+  columns: Readonly<Record<string, ColumnType>>,
+  file: string,
+  to: string,
+): Promise<void> {
+  let folder: string | undefined;
+  try {
+    let path = resolve(csv);
+    if (isPattern(path)) {
+      folder = await mkdtemp(join(tmpdir(), 'matgan-table-'));
+      await symlink(path, join(folder, 'table'));
+      path = join(folder, 'table');
+    }
+    const kinds = Object.entries(columns).map(([name, type]) => `${sqlText(name)}: '${sqlTypes[type]}'`);
+    const options = `header = true, delim = ',', quote = '', escape = '', auto_detect = false, columns = {${kinds.join(', ')}}`;
+    const rows = `SELECT * FROM read_csv(${sqlText(path)}, ${options})`;
+    await withConnection((connection) => connection.run(`COPY (${rows}) TO ${sqlText(to)} (${copyOptions(file)})`));
+  } finally {
+    if (folder) await rm(folder, { recursive: true, force: true });
   }
 }
 
@@ -615,7 +660,6 @@ export async function writeWhole(file: string, write: (temporary: string) => Pro
 export async function writeTable(file: string, columns: readonly OutColumn[], rows: number): Promise<void> {
   await checkOutput(file);
   const options = copyOptions(file);
-  const sqlTypes = { text: 'VARCHAR', integer: 'INTEGER', real: 'DOUBLE' };
   const chunkTypes = columns.map(({ type }) => ({ text: VARCHAR, integer: INTEGER, real: DOUBLE })[type]);
   await writeWhole(file, (temporary) =>
     withConnection(async (connection) => {

@@ -1,104 +1,175 @@
 /** Formulas out of a trained generator. */
-import type { Executor } from '../autograd/executor.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Executor, GpuExecutor } from '../autograd/executor.ts';
+import type { Data, Plan } from '../autograd/plan.ts';
 import { type PackedFormulas, reducePacked } from '../chem/encoding.ts';
 import { CheckpointError } from '../errors.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
-import type { GanConfig } from './config.ts';
+import type { Config, GanConfig } from './config.ts';
 import { ganTrainer, generatorGraphs } from './gan.ts';
-import { checkSize } from './size.ts';
+import { checkSize, criticSize, generatorSize, limits } from './size.ts';
 import type { StateVariable } from './training.ts';
 
-export interface SampleOptions {
+export interface DrawOptions {
   /** Samples to draw. */
   count: number;
   seed: number;
   /** How cells become formulas; the configuration's rule unless said. */
   rule?: 'paper' | 'argmax';
-  /** Divide each formula by the greatest common divisor of its counts. */
-  reduce?: boolean;
-  /** Samples in one pass. */
+  /** Samples in one pass; `defaultBatch` unless said. */
   batch?: number;
   onProgress?: (drawn: number) => void;
 }
 
+export interface SampleOptions extends DrawOptions {
+  /** Divide each formula by the greatest common divisor of its counts. */
+  reduce?: boolean;
+}
+
 /** Batches that settle the moments of averaged weights. */
 const calibrationBatches = 12;
+/** Batches handed to a graphics card before the first of them is waited for. */
+const inFlight = 4;
 
 /**
- * Draws `count` samples and returns those that decode to a formula, in order. The same checkpoint, seed and batch give
- * the same formulas on the same adapter.
+ * Samples in one pass where nobody says: few on a processor, whose caches they leave sooner; on a graphics card as many as
+ * keep it busy, within the bounds of a configuration and the device's of a buffer.
  */
-export async function sample(
+export function defaultBatch(executor: Executor, config: Config): number {
+  if (!(executor instanceof GpuExecutor) || executor.device.info.software || config.model !== 'gan') return 128;
+  const own = generatorSize(config.generator).activations;
+  const both = own + criticSize(config.critic).activations;
+  const most = Math.min(limits.activations / both, executor.device.limits.maxStorageBufferBindingSize / (4 * own));
+  return Math.min(4096, Math.max(128, 2 ** Math.floor(Math.log2(most))));
+}
+
+/**
+ * Draws `count` samples and hands them over batch by batch, in order: packed formulas [rows, 4] as they were decoded, zeros
+ * where a sample is none. The same checkpoint, seed and batch give the same ones on the same adapter.
+ */
+export async function drawSamples(
   executor: Executor,
   checkpoint: Checkpoint,
-  options: SampleOptions,
-): Promise<PackedFormulas> {
+  options: DrawOptions,
+  receive: (words: Uint32Array, rows: number) => void,
+): Promise<void> {
   const { config } = checkpoint;
   if (config.model !== 'gan') {
     throw new CheckpointError(`${checkpoint.path}: it is a model of kind ${config.model}; generating takes a gan`);
   }
-  const batch = options.batch ?? 128;
+  const batch = options.batch ?? Math.min(options.count, defaultBatch(executor, config));
   checkSize(config, `${checkpoint.path}, --batch ${batch}`, batch);
   const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed);
   const restored = generatorState(checkpoint, config);
   try {
     for (const variable of restored) executor.write(variable.node, assemble(checkpoint, variable));
-    return await draw(executor, graphs, { ...options, batch });
+    await calibrate(executor, graphs);
+    executor.write(graphs.counter, new Uint32Array(2));
+    const plan = await executor.plan({ outputs: [graphs.formulas], updates: [graphs.count] });
+    try {
+      await drawFrom(executor, plan, graphs, { ...options, batch }, receive);
+    } finally {
+      plan.destroy();
+    }
   } finally {
     executor.forget([...restored.map(({ node }) => node), ...graphs.variables]);
   }
 }
 
+/** `drawSamples` in memory: those samples that decode to a formula, in order. */
+export async function sample(
+  executor: Executor,
+  checkpoint: Checkpoint,
+  options: SampleOptions,
+): Promise<PackedFormulas> {
+  // Grown as formulas come: a request for ten million samples from a dead generator takes no memory.
+  let packed = new Uint32Array(4096);
+  let rows = 0;
+  await drawSamples(executor, checkpoint, options, (words, drawn) => {
+    for (let i = 0; i < drawn; i++) {
+      if (words[4 * i] === 0) continue;
+      if (packed.length < 4 * (rows + 1)) {
+        const larger = new Uint32Array(packed.length * 2);
+        larger.set(packed);
+        packed = larger;
+      }
+      packed.set(words.subarray(4 * i, 4 * i + 4), 4 * rows);
+      if (options.reduce) reducePacked(packed, rows);
+      rows++;
+    }
+  });
+  return { packed: packed.slice(0, 4 * rows), rows };
+}
+
 type Graphs = ReturnType<typeof generatorGraphs>;
 
-async function draw(
-  executor: Executor,
-  graphs: Graphs,
-  options: SampleOptions & { batch: number },
-): Promise<PackedFormulas> {
-  const { batch } = options;
-  if (graphs.calibrate) {
-    // An executor may have sampled before: the moments must not follow from how often.
-    executor.write(graphs.counter, new Uint32Array(2));
-    for (const [update, times] of [
-      [graphs.calibrate.first, 1],
-      [graphs.calibrate.further, calibrationBatches],
-    ] as const) {
-      const plan = await executor.plan({ updates: [update, graphs.count] });
-      try {
-        for (let i = 0; i < times; i++) plan.run();
-        await executor.idle();
-      } finally {
-        plan.destroy();
-      }
+/** Sets the moments of averaged weights, where the generator has both. */
+async function calibrate(executor: Executor, graphs: Graphs): Promise<void> {
+  if (!graphs.calibrate) return;
+  // An executor may have sampled before: the moments must not follow from how often.
+  executor.write(graphs.counter, new Uint32Array(2));
+  for (const [update, times] of [
+    [graphs.calibrate.first, 1],
+    [graphs.calibrate.further, calibrationBatches],
+  ] as const) {
+    const plan = await executor.plan({ updates: [update, graphs.count] });
+    try {
+      for (let i = 0; i < times; i++) plan.run();
+      await executor.idle();
+    } finally {
+      plan.destroy();
     }
   }
-  executor.write(graphs.counter, new Uint32Array(2));
-  const plan = await executor.plan({ outputs: [graphs.formulas], updates: [graphs.count] });
+}
+
+/**
+ * Runs batches and hands over their rows. A graphics card has several in flight, each with its rows' way back already
+ * under way, so that it never waits for the host. A software adapter computes on the host's own cores, which waiting for an
+ * answer would keep busy with polling: there one batch is in flight while the last one's rows are looked at, and then slept for.
+ */
+async function drawFrom(
+  executor: Executor,
+  plan: Plan,
+  graphs: Graphs,
+  { count, batch, onProgress }: DrawOptions & { batch: number },
+  receive: (words: Uint32Array, rows: number) => void,
+): Promise<void> {
+  const polite = !(executor instanceof GpuExecutor) || executor.device.info.software;
+  const waiting: { rows: number; words?: Promise<Data> }[] = [];
+  let asked = 0;
+  let started = 0;
+  const ask = (): void => {
+    if (asked >= count) return;
+    plan.run();
+    started = performance.now();
+    const words = polite ? undefined : plan.read(graphs.formulas);
+    // Whoever comes to wait for it sees the error; until then it must not count as one that nobody caught.
+    words?.catch(() => {});
+    const rows = Math.min(batch, count - asked);
+    waiting.push({ rows, words });
+    asked += rows;
+  };
+  let perBatch = 0;
   try {
-    // Grown as formulas come: a request for ten million samples from a dead generator takes no memory.
-    let packed = new Uint32Array(4096);
-    let rows = 0;
-    for (let drawn = 0; drawn < options.count; drawn += batch) {
-      plan.run();
-      const words = await plan.read(graphs.formulas);
-      const take = Math.min(batch, options.count - drawn);
-      for (let i = 0; i < take; i++) {
-        if (words[4 * i] === 0) continue;
-        if (packed.length < 4 * (rows + 1)) {
-          const larger = new Uint32Array(packed.length * 2);
-          larger.set(packed);
-          packed = larger;
-        }
-        packed.set(words.subarray(4 * i, 4 * i + 4) as Uint32Array, 4 * rows);
-        if (options.reduce) reducePacked(packed, rows);
-        rows++;
+    for (let i = 0; i < (polite ? 1 : inFlight); i++) ask();
+    for (let drawn = 0; drawn < count; ) {
+      const { rows, words } = waiting.shift()!;
+      if (polite && executor.kind === 'gpu') {
+        const left = 0.8 * perBatch - (performance.now() - started);
+        if (left > 2) await sleep(left);
       }
-      options.onProgress?.(Math.min(options.count, drawn + batch));
+      const awake = performance.now();
+      const read = (await (words ?? plan.read(graphs.formulas))) as Uint32Array;
+      const took = performance.now() - started;
+      // The first one also compiles. One that was done before the sleep was over took less than that.
+      if (drawn > 0) perBatch = performance.now() - awake < 0.05 * took ? 0.7 * perBatch : took;
+      ask();
+      receive(read, rows);
+      drawn += rows;
+      onProgress?.(drawn);
     }
-    return { packed: packed.slice(0, 4 * rows), rows };
   } finally {
-    plan.destroy();
+    await Promise.allSettled(waiting.map(({ words }) => words));
   }
 }
 
