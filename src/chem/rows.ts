@@ -94,7 +94,14 @@ export class FormulaWriter {
    */
   static async open(file: string, options: { verdicts?: boolean } = {}): Promise<FormulaWriter> {
     await checkOutput(file);
-    return new FormulaWriter(file, options.verdicts ?? false);
+    const writer = new FormulaWriter(file, options.verdicts ?? false);
+    try {
+      // Before any work is done for it, so that a folder that takes no file is known at once.
+      writer.handle = openSync(writer.csv, 'wx');
+    } catch (error) {
+      throw cannotWrite(file, error);
+    }
+    return writer;
   }
 
   /** Adds a packed row; `flags` as `Judge.row` gives them. @throws DataError where the disk takes no more */
@@ -117,8 +124,7 @@ export class FormulaWriter {
 
   private flush(): void {
     try {
-      this.handle ??= openSync(this.csv, 'wx');
-      for (let at = 0; at < this.at; ) at += writeSync(this.handle, this.buffer, at, this.at - at);
+      for (let at = 0; at < this.at; ) at += writeSync(this.handle!, this.buffer, at, this.at - at);
       this.at = 0;
     } catch (error) {
       throw this.failed(error);

@@ -154,7 +154,9 @@ async function drawFrom(
     for (let i = 0; i < (polite ? 1 : inFlight); i++) ask();
     for (let drawn = 0; drawn < count; ) {
       const { rows, words } = waiting.shift()!;
-      if (polite && executor.kind === 'gpu') {
+      // The reference executor never waits for anything: a signal must get through all the same.
+      if (executor.kind === 'reference') await executor.idle();
+      else if (polite) {
         const left = 0.8 * perBatch - (performance.now() - started);
         if (left > 2) await sleep(left);
       }

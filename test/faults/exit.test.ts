@@ -125,6 +125,28 @@ describeGpu('Ctrl-C', () => {
   });
 });
 
+describe('Ctrl-C in generate, on the reference executor', () => {
+  it.each(['SIGINT', 'SIGTERM'] as const)('%s: nothing is left of the table', { timeout: 120_000 }, async (signal) => {
+    const trained = join(temporaryFolder(), 'run');
+    expect(await matgan('train', 'gan', '--out', trained, ...tinyArguments(1), '--device', 'reference')).toMatchObject({
+      code: 0,
+    });
+    const into = temporaryFolder();
+    const started = start([
+      ...['generate', trained, '--count', '100000000', '--unique', '--judge', '--batch', '8', '--device', 'reference'],
+      ...['--out', join(into, 'many.parquet')],
+    ]);
+    while (readdirSync(into).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(readdirSync(into)).toEqual([expect.stringMatching(/^\.many\.parquet\..*\.partial$/)]);
+    started.kill(signal);
+    const end = await started.ended;
+    expect([end.code, end.signal], end.stderr).toEqual([null, signal]);
+    expect(end.signalled).toBeLessThan(soon);
+    expect(readdirSync(into)).toEqual([]);
+  });
+});
+
 /** A script of a library's user; `rest` is what it does with an executor, a plan and its output. */
 function script(rest: string): Promise<Ended> {
   const file = join(temporaryFolder(), 'mine.mts');

@@ -4,9 +4,10 @@ import { type GpuExecutor, ReferenceExecutor } from '../../src/autograd/executor
 import { pairAt } from '../../src/chem/encoding.ts';
 import { CheckpointError } from '../../src/errors.ts';
 import type { Checkpoint } from '../../src/models/checkpoint.ts';
-import type { GanConfig } from '../../src/models/config.ts';
+import { type GanConfig, loadConfig } from '../../src/models/config.ts';
 import { findCheckpoint } from '../../src/models/run.ts';
-import { type SampleOptions, sample } from '../../src/models/sampler.ts';
+import { defaultBatch, drawSamples, type SampleOptions, sample } from '../../src/models/sampler.ts';
+import { generatorSize } from '../../src/models/size.ts';
 import { describeGpu } from '../gpu.ts';
 import { openGpu, temporaryFolder, tinyAe, tinyGan, trainTiny } from './tiny.ts';
 
@@ -111,6 +112,59 @@ describeGpu('sampling', () => {
       const { packed, rows } = await draw({ count: 500, rule: 'paper' }, dead);
       expect(rows).toBe(0);
       expect(packed).toHaveLength(0);
+    }
+  });
+
+  it('batches in flight give the same rows as one at a time, in order', async () => {
+    const one = hex(await draw({ count: 300 }));
+    const { info } = gpu.device;
+    const software = info.software;
+    try {
+      // As on a graphics card: several batches are on their way before the first is waited for.
+      info.software = false;
+      expect(hex(await draw({ count: 300 }))).toBe(one);
+      // Fewer batches than fit, and a count that is no multiple.
+      expect(one.startsWith(hex(await draw({ count: 33 })))).toBe(true);
+    } finally {
+      info.software = software;
+    }
+  });
+
+  it('what a batch is given to is not called again after it threw, and the buffers go back', async () => {
+    const { info } = gpu.device;
+    const software = info.software;
+    await draw();
+    const before = gpu.device.buffersAlive;
+    for (const card of [true, false]) {
+      info.software = !card;
+      let calls = 0;
+      const run = drawSamples(gpu, averaged, { count: 500, seed: 1, batch: 32 }, () => {
+        if (++calls === 2) throw new Error('disk full');
+      });
+      await expect(run).rejects.toThrow('disk full');
+      expect(calls).toBe(2);
+    }
+    info.software = software;
+    expect(gpu.device.buffersAlive).toBe(before);
+  });
+
+  it('a batch of its own choice: small on a processor, up to 4096 within the limits of a card', () => {
+    const { info, limits } = gpu.device;
+    const software = info.software;
+    const config = tinyGan();
+    const paper = loadConfig('gan', { preset: 'icsd', overrides: {} });
+    expect(defaultBatch(new ReferenceExecutor(), config)).toBe(128);
+    expect(defaultBatch(gpu, config)).toBe(128);
+    info.software = false;
+    try {
+      expect(defaultBatch(gpu, config)).toBe(4096);
+      const batch = defaultBatch(gpu, paper);
+      expect(Math.log2(batch) % 1).toBe(0);
+      expect(batch * 4 * generatorSize((paper as GanConfig).generator).activations).toBeLessThanOrEqual(
+        Math.max(limits.maxStorageBufferBindingSize, 128),
+      );
+    } finally {
+      info.software = software;
     }
   });
 
