@@ -7,12 +7,14 @@ import {
   type PackedFormulas,
   PackedSet,
   packFormula,
+  packPlain,
   rowElements,
   rowWords,
-  unpackRow,
+  takeRows,
 } from './encoding.ts';
 import { FormulaFault, formatFormula, parseFormula, reduceFormula } from './formula.ts';
 import { randomStream, shuffle } from './random.ts';
+import { formulaText } from './rows.ts';
 import {
   checkOutput,
   type OutColumn,
@@ -22,7 +24,7 @@ import {
   writeTable,
   writeWhole,
 } from './tables.ts';
-import { flagEN, judgePacked } from './validity.ts';
+import { flagEN, Judge } from './validity.ts';
 
 /**
  * The paper's data rules by name, and the way from a table to packed formulas.
@@ -32,8 +34,8 @@ import { flagEN, judgePacked } from './validity.ts';
  * would be out of reach.
  */
 
-/** One formula of a table on its way through the rules. */
-interface Entry {
+/** A formula that does not fit 85 × 8: the rules look at it all the same. */
+interface Misfit {
   /** Number of its row in the table, from 1. */
   readonly row: number;
   /** Reduced formula. */
@@ -42,68 +44,178 @@ interface Entry {
   /** Greatest number of atoms of one element. */
   readonly most: number;
   readonly kryptonOrHelium: boolean;
-  /** 4 words, or why it does not fit 85 × 8. */
-  readonly packed: Uint32Array | string;
-  /** eV per atom, NaN where there is none. */
-  readonly energy: number;
-  /** eV, NaN where there is none. */
-  readonly gap: number;
+  /** Why it does not fit. */
+  readonly why: string;
 }
+
+/**
+ * The formulas of a table on their way through the rules, side by side in columns: 16 bytes each, and 8 for an energy and a
+ * gap where the table has them. Rules choose among their numbers, 0, 1, 2 …
+ */
+class Entries {
+  count = 0;
+  /** 4 words each, zeros for misfits. */
+  packed = new Uint32Array(4096);
+  readonly misfits = new Map<number, Misfit>();
+  private energies: Float64Array | undefined;
+  private gaps: Float64Array | undefined;
+
+  /** eV per atom, NaN where there is none. */
+  energy(i: number): number {
+    return this.energies?.[i] ?? Number.NaN;
+  }
+
+  /** eV, NaN where there is none. */
+  gap(i: number): number {
+    return this.gaps?.[i] ?? Number.NaN;
+  }
+
+  /** Number of elements. */
+  elements(i: number): number {
+    return this.misfits.get(i)?.elements ?? rowElements(this.packed, i);
+  }
+
+  /** Reduced formula. */
+  formula(i: number): string {
+    return this.misfits.get(i)?.formula ?? formulaText(this.packed, i);
+  }
+
+  /** Adds what `text` says. @throws FormulaFault where it cannot be read */
+  add(text: string, energy: number, gap: number, row: number): void {
+    if ((this.count + 1) * rowWords > this.packed.length) this.packed = grown(this.packed);
+    const i = this.count;
+    if (!packPlain(text, this.packed, i)) {
+      const composition = reduceFormula(parseFormula(text));
+      try {
+        this.packed.set(packFormula(composition), i * rowWords);
+      } catch (error) {
+        if (!(error instanceof FormulaFault)) throw error;
+        this.misfits.set(i, {
+          row,
+          formula: formatFormula(composition),
+          elements: composition.size,
+          most: Math.max(...composition.values()),
+          kryptonOrHelium: composition.has('Kr') || composition.has('He'),
+          why: error.kind,
+        });
+      }
+    }
+    this.count++;
+    this.energies = this.column(this.energies, i, energy);
+    this.gaps = this.column(this.gaps, i, gap);
+  }
+
+  /** Notes a number; the column is made for the first one that there is. */
+  private column(values: Float64Array | undefined, i: number, value: number): Float64Array | undefined {
+    if (!values && !Number.isFinite(value)) return undefined;
+    const rows = this.packed.length / rowWords;
+    let column = values ?? new Float64Array(rows).fill(Number.NaN);
+    if (column.length < rows) {
+      const larger = new Float64Array(rows).fill(Number.NaN, column.length);
+      larger.set(column);
+      column = larger;
+    }
+    column[i] = Number.isFinite(value) ? value : Number.NaN;
+    return column;
+  }
+}
+
+/** A copy with room for half as many again. */
+function grown(words: Uint32Array): Uint32Array<ArrayBuffer> {
+  const larger = new Uint32Array(Math.ceil((words.length * 3) / 8) * 4);
+  larger.set(words);
+  return larger;
+}
+
+/** Numbers of entries, ascending but for those that stand in for an earlier one. */
+type Chosen = Uint32Array;
 
 interface Rule {
   readonly name: string;
-  readonly keep: (entries: Entry[]) => Entry[];
+  readonly keep: (entries: Entries, chosen: Chosen) => Chosen;
 }
 
 const duplicates: Rule = {
   name: 'one row per formula, the lowest energy',
-  keep: (entries) => {
-    const best = new Map<string, Entry>();
-    for (const entry of entries) {
-      const other = best.get(entry.formula);
-      // A row with an energy is better than one without; the first of equals stays.
-      if (!other || entry.energy < other.energy || (Number.isNaN(other.energy) && !Number.isNaN(entry.energy))) {
-        best.set(entry.formula, entry);
+  keep: (entries, chosen) => {
+    const set = new PackedSet();
+    const texts = new Map<string, number>();
+    /** Best entry of each formula, in the order of their first ones; that order by number in the set. */
+    const best = new Uint32Array(chosen.length);
+    const orderOf = new Uint32Array(chosen.length);
+    let kinds = 0;
+    for (const i of chosen) {
+      const misfit = entries.misfits.get(i);
+      let kind: number | undefined;
+      if (misfit) {
+        kind = texts.get(misfit.formula);
+        if (kind === undefined) texts.set(misfit.formula, kinds);
+      } else {
+        const known = set.size;
+        const member = set.insert(entries.packed, i);
+        if (set.size > known) orderOf[member] = kinds;
+        else kind = orderOf[member];
+      }
+      if (kind === undefined) best[kinds++] = i;
+      else {
+        const [energy, other] = [entries.energy(i), entries.energy(best[kind])];
+        // A row with an energy is better than one without; the first of equals stays.
+        if (energy < other || (Number.isNaN(other) && !Number.isNaN(energy))) best[kind] = i;
       }
     }
-    return [...best.values()];
+    return best.slice(0, kinds);
   },
 };
 const singleElements: Rule = {
   name: 'no single elements',
-  keep: (entries) => entries.filter(({ elements }) => elements > 1),
+  keep: (entries, chosen) => chosen.filter((i) => entries.elements(i) > 1),
 };
 const fiveSigma: Rule = {
   name: 'formation energy within mean ± 5σ',
-  keep: (entries) => {
+  keep: (entries, chosen) => {
     // Rows without an energy cannot be judged and stay; they do not count towards mean and σ either.
-    const energies = entries.map(({ energy }) => energy).filter((energy) => !Number.isNaN(energy));
-    const mean = energies.reduce((sum, energy) => sum + energy, 0) / energies.length;
-    const sigma = Math.sqrt(energies.reduce((sum, energy) => sum + (energy - mean) ** 2, 0) / energies.length);
-    return entries.filter(({ energy }) => !(Math.abs(energy - mean) > 5 * sigma));
+    let [count, sum, squares] = [0, 0, 0];
+    const overEnergies = (use: (energy: number) => void): void => {
+      for (const i of chosen) {
+        const energy = entries.energy(i);
+        if (!Number.isNaN(energy)) use(energy);
+      }
+    };
+    overEnergies((energy) => {
+      count++;
+      sum += energy;
+    });
+    const mean = sum / count;
+    overEnergies((energy) => {
+      squares += (energy - mean) ** 2;
+    });
+    const sigma = Math.sqrt(squares / count);
+    return chosen.filter((i) => !(Math.abs(entries.energy(i) - mean) > 5 * sigma));
   },
 };
 const eightAtoms: Rule = {
   name: 'at most 8 atoms of an element',
-  keep: (entries) => entries.filter(({ most }) => most <= 8),
+  keep: (entries, chosen) => chosen.filter((i) => (entries.misfits.get(i)?.most ?? 0) <= 8),
 };
 const kryptonHelium: Rule = {
   name: 'no Kr or He',
-  keep: (entries) => entries.filter(({ kryptonOrHelium }) => !kryptonOrHelium),
+  keep: (entries, chosen) => chosen.filter((i) => !entries.misfits.get(i)?.kryptonOrHelium),
 };
 const positiveGap: Rule = {
   name: 'band gap above 0',
-  keep: (entries) => entries.filter(({ gap }) => gap > 0),
+  keep: (entries, chosen) => chosen.filter((i) => entries.gap(i) > 0),
 };
 const balanced: Rule = {
   name: 'charge-neutral and electronegativity-balanced',
-  keep: (entries) =>
-    entries.filter(({ packed }) => typeof packed !== 'string' && (judgePacked(packed, 1)[0] & flagEN) !== 0),
+  keep: (entries, chosen) => {
+    const judge = new Judge();
+    return chosen.filter((i) => !entries.misfits.has(i) && (judge.row(entries.packed, i) & flagEN) !== 0);
+  },
 };
 /** Not the paper's: what the 85 × 8 matrix cannot hold. Comes last in every set of rules. */
 const fits: Rule = {
   name: 'fits 85 × 8',
-  keep: (entries) => entries.filter(({ packed }) => typeof packed !== 'string'),
+  keep: (entries, chosen) => chosen.filter((i) => !entries.misfits.has(i)),
 };
 
 interface RuleSet {
@@ -148,12 +260,12 @@ async function readEntries(
   options: TableOptions,
 ): Promise<{
   table: TableRead;
-  entries: Entry[];
+  entries: Entries;
   rejected: Rejected[];
   unusable: Record<string, number>;
   rows: number;
 }> {
-  const entries: Entry[] = [];
+  const entries = new Entries();
   const rejected: Rejected[] = [];
   const counts = new Map<string, number>();
   const reject = (row: number | null, text: string, kind: string, reason: string): void => {
@@ -163,24 +275,7 @@ async function readEntries(
   const table = await readTable(file, options, (text, energy, gap, row) => {
     if (text === null) return reject(row, '', 'missing', 'the formula is missing');
     try {
-      const composition = reduceFormula(parseFormula(text));
-      let packed: Uint32Array | string;
-      try {
-        packed = packFormula(composition);
-      } catch (error) {
-        if (!(error instanceof FormulaFault)) throw error;
-        packed = error.kind;
-      }
-      entries.push({
-        row,
-        formula: formatFormula(composition),
-        elements: composition.size,
-        most: Math.max(...composition.values()),
-        kryptonOrHelium: composition.has('Kr') || composition.has('He'),
-        packed,
-        energy: Number.isFinite(energy) ? energy : Number.NaN,
-        gap: Number.isFinite(gap) ? gap : Number.NaN,
-      });
+      entries.add(text, energy, gap, row);
     } catch (error) {
       if (!(error instanceof FormulaFault)) throw error;
       reject(row, text, error.kind, error.message);
@@ -189,7 +284,7 @@ async function readEntries(
   for (const { line, text } of table.malformed)
     reject(null, text, 'malformed line', `line ${line} is no row of the table`);
   const unusable = Object.fromEntries([...counts].sort((a, b) => b[1] - a[1]));
-  if (entries.length === 0) {
+  if (entries.count === 0) {
     const [kind, count] = Object.entries(unusable)[0];
     const example = rejected.find(({ reason }) => reason !== '')!;
     throw new DataError(
@@ -231,17 +326,30 @@ export interface Prepared {
 
 /** SHA-256 over packed rows (little-endian words), hexadecimal: names a data set whatever file it came from. */
 export function fingerprintOf({ packed, rows }: PackedFormulas): string {
-  const bytes = new Uint8Array(rows * rowWords * 4);
+  const hash = createHash('sha256');
+  const some = 65_536;
+  const bytes = new Uint8Array(4 * some);
   const view = new DataView(bytes.buffer);
-  for (let i = 0; i < rows * rowWords; i++) view.setUint32(i * 4, packed[i], true);
-  return createHash('sha256').update(bytes).digest('hex');
+  for (let from = 0; from < rows * rowWords; from += some) {
+    const count = Math.min(some, rows * rowWords - from);
+    for (let i = 0; i < count; i++) view.setUint32(i * 4, packed[from + i], true);
+    hash.update(bytes.subarray(0, 4 * count));
+  }
+  return hash.digest('hex');
 }
 
-function pack(entries: readonly Entry[]): PackedFormulas {
-  const packed = new Uint32Array(entries.length * rowWords);
-  for (const [i, entry] of entries.entries()) packed.set(entry.packed as Uint32Array, i * rowWords);
-  return { packed, rows: entries.length };
-}
+/** The rows of chosen entries that fit. */
+const pack = (entries: Entries, chosen: Chosen): PackedFormulas => ({
+  packed: takeRows(entries.packed, chosen),
+  rows: chosen.length,
+});
+
+/** All entries. */
+const everyOne = ({ count }: Entries): Chosen => {
+  const chosen = new Uint32Array(count);
+  for (let i = 0; i < count; i++) chosen[i] = i;
+  return chosen;
+};
 
 /** The number of rows per number of elements, the ones that occur. */
 export function byElementCount(formulas: PackedFormulas): Record<string, number> {
@@ -279,15 +387,18 @@ export async function prepareData(
 
   const steps: { rule: string; removed: number; left: number; paper?: number }[] = [];
   const lastOfPaper = rules.filter((rule) => rule !== fits).at(-1);
-  let left = entries;
+  let left = everyOne(entries);
   for (const rule of rules) {
     const before = left;
-    left = rule.keep(before);
+    left = rule.keep(entries, before);
     const step = { rule: rule.name, removed: before.length - left.length, left: left.length };
     steps.push(rule === lastOfPaper && paper.kept !== null ? { ...step, paper: paper.kept } : step);
     if (rule === fits) {
-      for (const { row, formula, packed } of before) {
-        if (typeof packed === 'string') rejected.push({ row, text: formula, reason: `does not fit 85 × 8: ${packed}` });
+      for (const i of before) {
+        const misfit = entries.misfits.get(i);
+        if (!misfit) continue;
+        const { row, formula, why } = misfit;
+        rejected.push({ row, text: formula, reason: `does not fit 85 × 8: ${why}` });
       }
     }
   }
@@ -297,13 +408,13 @@ export async function prepareData(
   }
 
   const columns: OutColumn[] = [
-    { name: 'formula', type: 'text', value: (i) => left[i].formula },
-    { name: 'elements', type: 'integer', value: (i) => left[i].elements },
+    { name: 'formula', type: 'text', value: (i) => entries.formula(left[i]) },
+    { name: 'elements', type: 'integer', value: (i) => entries.elements(left[i]) },
   ];
   if (table.energyColumn !== null) {
-    columns.push({ name: 'formation_energy_ev_per_atom', type: 'real', value: (i) => left[i].energy });
+    columns.push({ name: 'formation_energy_ev_per_atom', type: 'real', value: (i) => entries.energy(left[i]) });
   }
-  if (table.gapColumn !== null) columns.push({ name: 'band_gap_ev', type: 'real', value: (i) => left[i].gap });
+  if (table.gapColumn !== null) columns.push({ name: 'band_gap_ev', type: 'real', value: (i) => entries.gap(left[i]) });
   await writeTable(out, columns, left.length);
 
   const rejectedFile = rejected.length > 0 ? rejectedName(out) : null;
@@ -316,7 +427,7 @@ export async function prepareData(
     await writeTable(rejectedFile, list, rejected.length);
   } else await rm(rejectedName(out), { force: true }); // one of an earlier run would mislead
 
-  const packed = pack(left);
+  const packed = pack(entries, left);
   const prepared: Prepared = {
     rules: options.rules as RulesName,
     source: { file: basename(file), sha256: table.sha256, formulaColumn: table.formulaColumn },
@@ -325,8 +436,8 @@ export async function prepareData(
     steps,
     kept: left.length,
     byElementCount: byElementCount(packed),
-    withoutEnergy: left.filter(({ energy }) => Number.isNaN(energy)).length,
-    withoutGap: left.filter(({ gap }) => Number.isNaN(gap)).length,
+    withoutEnergy: left.filter((i) => Number.isNaN(entries.energy(i))).length,
+    withoutGap: left.filter((i) => Number.isNaN(entries.gap(i))).length,
     paper,
     fingerprint: fingerprintOf(packed),
     out,
@@ -349,7 +460,7 @@ export async function writeFormulas(
 ): Promise<void> {
   const { packed, rows } = formulas;
   const columns: OutColumn[] = [
-    { name: 'formula', type: 'text', value: (row) => formatFormula(unpackRow(packed, row)) },
+    { name: 'formula', type: 'text', value: (row) => formulaText(packed, row) },
     { name: 'elements', type: 'integer', value: (row) => rowElements(packed, row) },
   ];
   await writeTable(file, [...columns, ...more], rows);
@@ -381,16 +492,16 @@ export async function loadFormulas(
   options: TableOptions & { readonly unique?: boolean } = {},
 ): Promise<LoadedFormulas> {
   const { table, entries, unusable, rows } = await readEntries(file, options);
-  for (const { packed } of entries) if (typeof packed === 'string') unusable[packed] = (unusable[packed] ?? 0) + 1;
-  const usable = fits.keep(entries);
+  for (const { why } of entries.misfits.values()) unusable[why] = (unusable[why] ?? 0) + 1;
+  const usable = fits.keep(entries, everyOne(entries));
   if (usable.length === 0)
     throw new DataError(`${file}: no formula fits 85 × 8 (${JSON.stringify(unusable)}); use another file`);
-  const kept = (options.unique ?? true) ? duplicates.keep(usable) : usable;
-  const packed = pack(kept);
+  const kept = (options.unique ?? true) ? duplicates.keep(entries, usable) : usable;
+  const packed = pack(entries, kept);
   return {
     ...packed,
-    energies: table.energyColumn === null ? undefined : Float64Array.from(kept, ({ energy }) => energy),
-    gaps: table.gapColumn === null ? undefined : Float64Array.from(kept, ({ gap }) => gap),
+    energies: table.energyColumn === null ? undefined : Float64Array.from(kept, (i) => entries.energy(i)),
+    gaps: table.gapColumn === null ? undefined : Float64Array.from(kept, (i) => entries.gap(i)),
     fingerprint: fingerprintOf(packed),
     read: rows,
     unusable,
@@ -417,10 +528,9 @@ export function splitRows(
   if (!(fraction >= 0 && fraction < 1))
     throw new ConfigError(`leave-out fraction ${fraction} is not at least 0 and below 1`);
   if (!Number.isSafeInteger(seed)) throw new ConfigError(`seed ${seed} is not a whole number`);
-  const order = shuffle(
-    Uint32Array.from({ length: rows }, (_, i) => i),
-    randomStream(seed, 'split'),
-  );
+  const all = new Uint32Array(rows);
+  for (let row = 0; row < rows; row++) all[row] = row;
+  const order = shuffle(all, randomStream(seed, 'split'));
   const count = Math.round(rows * fraction);
   return { leaveOut: order.slice(0, count).sort(), train: order.slice(count).sort() };
 }

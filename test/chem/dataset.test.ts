@@ -6,6 +6,7 @@ import {
   fingerprintOf,
   loadFormulas,
   prepareData,
+  rejectedName,
   splitRows,
   uniqueRows,
   writeFormulas,
@@ -158,6 +159,27 @@ describe('loadFormulas', () => {
     const provenance = JSON.parse(readFileSync(out('again.parquet.provenance.json'), 'utf8'));
     expect(prepared.fingerprint).toBe(provenance.fingerprint);
     expect(prepared.fingerprint).not.toBe(raw.fingerprint);
+  });
+
+  test('a formula takes 16 bytes, whatever the table; repeats are told by energy among those that do not fit, too', async () => {
+    const file = out('wide.csv');
+    const lines = ['NaCl,-1', 'He2O,-2', 'KBr,', 'Na2Cl2,-3', 'HeHeO,-1', 'KBr,-5', 'He2O,-4', 'Fe9O,0'];
+    writeFileSync(file, `formula,energy\n${lines.join('\n')}\n`);
+    const { packed, rows, energies, unusable, duplicates } = await loadFormulas(file);
+    expect([rows, packed.byteLength, duplicates]).toEqual([2, 32, 2]);
+    expect([...energies!]).toEqual([-3, -5]);
+    expect(unusable).toEqual({ 'element outside the 85': 3, 'more than 8 atoms of an element': 1 });
+    const prepared = await prepareData(file, { rules: 'oqmd', out: out('wide.parquet') });
+    expect(prepared.steps.map(({ left }) => left)).toEqual([4, 4, 4, 2]);
+    const rejected = readFileSync(rejectedName(out('wide.parquet')), 'utf8')
+      .trim()
+      .split('\n')
+      .slice(1);
+    // He2O stands for its row of the lowest energy.
+    expect(rejected).toEqual([
+      '7,He2O,does not fit 85 × 8: element outside the 85',
+      '8,Fe9O,does not fit 85 × 8: more than 8 atoms of an element',
+    ]);
   });
 
   test('writeFormulas and back', async () => {

@@ -10,13 +10,14 @@ import {
   PackedSet,
   packedKey,
   packFormula,
+  packPlain,
   reducePacked,
   rowElements,
   rowWords,
   takeRows,
   unpackRow,
 } from '../../src/chem/encoding.ts';
-import { parseFormula } from '../../src/chem/formula.ts';
+import { parseFormula, reduceFormula } from '../../src/chem/formula.ts';
 import { FormulaError } from '../../src/errors.ts';
 
 const pack = (text: string): Uint32Array => packFormula(parseFormula(text));
@@ -148,4 +149,77 @@ test('takeRows copies rows in the order asked for; countByElements counts them',
   const words = new Uint32Array([...pack('NaCl'), ...pack('O'), ...pack('KMnO2')]);
   expect([...takeRows(words, [2, 0])]).toEqual([...pack('KMnO2'), ...pack('NaCl')]);
   expect([...countByElements({ packed: words, rows: 3 })]).toEqual([0, 1, 1, 1, 0, 0, 0, 0, 0]);
+});
+
+describe('plain formulas read in one go', () => {
+  const long = (text: string): string | null => {
+    try {
+      return packFormula(reduceFormula(parseFormula(text))).join();
+    } catch (error) {
+      if (error instanceof FormulaError) return null;
+      throw error;
+    }
+  };
+  const short = (text: string): string | null => {
+    const words = new Uint32Array(3 * rowWords).fill(7);
+    const packed = packPlain(text, words, 1);
+    // The neighbours are never touched, and neither is the row where nothing is read.
+    expect([...words.subarray(0, 4), ...words.subarray(8)]).toEqual(new Array(8).fill(7));
+    const row = words.subarray(4, 8).join();
+    if (!packed) expect(row).toBe('7,7,7,7');
+    return packed ? row : null;
+  };
+
+  test('every plain one that fits is read, in lowest terms, as the long way reads it', () => {
+    fc.assert(
+      fc.property(compositions, fc.integer({ min: 1, max: 100 }), (composition, times) => {
+        const text = [...composition].map(([symbol, n]) => `${symbol}${n * times === 1 ? '' : n * times}`).join('');
+        expect(short(text)).toBe(long(text));
+        expect(short(text)).not.toBeNull();
+      }),
+      { seed: 5, numRuns: 2000 },
+    );
+  });
+
+  test('whatever else is read is read alike, and nothing is that the long way refuses', () => {
+    const piece = fc.oneof(
+      { weight: 4, arbitrary: fc.constantFrom(...matganElements) },
+      { weight: 3, arbitrary: fc.integer({ min: 0, max: 20 }).map(String) },
+      {
+        weight: 1,
+        arbitrary: fc.constantFrom(
+          ...['D', 'T', 'He', 'Kr', 'Xx', 'x', '0', '00', '1000000', '.', '.5', '(', ')', ' ', '₂', '+', 'é', '·5H2O'],
+        ),
+      },
+    );
+    let read = 0;
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+        const text = pieces.join('');
+        const words = short(text);
+        if (words === null) return;
+        read++;
+        expect(words, text).toBe(long(text));
+      }),
+      { seed: 6, numRuns: 20_000 },
+    );
+    expect(read).toBeGreaterThan(500);
+  });
+
+  test.each([
+    '',
+    'Na2Na',
+    'NaCl9',
+    'He',
+    'Na0',
+    'Na1234567',
+    'LiBeBCNOFNaMg',
+    'na',
+    'Nacl',
+    '2Na',
+    'Fe.5O',
+    'Infinity',
+  ])('%j is left to the long way', (text) => {
+    expect(short(text)).toBeNull();
+  });
 });
