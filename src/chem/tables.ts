@@ -6,8 +6,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import type { DuckDBConnection } from '@duckdb/node-api';
-import { DOUBLE, DuckDBDataChunk, DuckDBInstance, INTEGER, VARCHAR } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
 import { DataError } from '../errors.ts';
 import { parseFormula, quoted } from './formula.ts';
 
@@ -73,10 +72,13 @@ const energyNames = [
 ];
 const gapNames = ['band_gap_ev', 'band_gap', 'bandgap', 'gap_pbe', 'gap', 'e_gap', 'eg'];
 
+/** DuckDB, loaded on first use: a third of a second that a run on the default set need not wait for. */
+const duckdb = () => import('@duckdb/node-api');
 let shared: Promise<DuckDBInstance> | undefined;
 
 /** Runs something on a connection of its own to the one in-memory database; the process can end once it is closed. */
 async function withConnection<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+  const { DuckDBInstance } = await duckdb();
   shared ??= DuckDBInstance.create(':memory:', {
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
@@ -660,6 +662,7 @@ export async function convertCsv(
 export async function writeTable(file: string, columns: readonly OutColumn[], rows: number): Promise<void> {
   await checkOutput(file);
   const options = copyOptions(file);
+  const { DOUBLE, DuckDBDataChunk, INTEGER, VARCHAR } = await duckdb();
   const chunkTypes = columns.map(({ type }) => ({ text: VARCHAR, integer: INTEGER, real: DOUBLE })[type]);
   await writeWhole(file, (temporary) =>
     withConnection(async (connection) => {

@@ -177,7 +177,7 @@ describe('loadFormulas', () => {
       .slice(1);
     // He2O stands for its row of the lowest energy.
     expect(rejected).toEqual([
-      '7,He2O,does not fit 85 × 8: element outside the 85',
+      '7,OHe2,does not fit 85 × 8: element outside the 85',
       '8,Fe9O,does not fit 85 × 8: more than 8 atoms of an element',
     ]);
   });
