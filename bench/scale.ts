@@ -263,7 +263,7 @@ function fitsOf(rows: readonly Row[]): Fit[] {
         const points = own
           .filter((row) => row.series === series && typeof row[figure] === 'number')
           .map((row) => [row.size, row[figure] as number] as const);
-        const upper = points.slice(Math.floor(points.length / 2) - (points.length > 2 ? 1 : 0));
+        const upper = points.slice(-Math.max(2, Math.ceil(points.length / 2)));
         return {
           part,
           series,
