@@ -36,7 +36,7 @@ writeFileSync(
 );
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/cli/main.ts', 'scripts/gpu/steps.ts', 'scripts/gpu/variants.ts'],
+  entryPoints: ['src/cli/main.ts', 'scripts/gpu/steps.ts', 'scripts/gpu/variants.ts', 'scripts/gpu/train.ts'],
   outdir: join(carry, 'js'),
   entryNames: '[name]',
   bundle: true,

@@ -1,5 +1,6 @@
 import { ShapeError } from '../errors.ts';
 import type { Device } from '../kernels/device.ts';
+import type { Call } from '../kernels/kernel.ts';
 import { type CompileOptions, compile, GpuStore } from './compile.ts';
 import { type DType, type Node, type Shape, sizeOf, topological, type Value } from './graph.ts';
 import { checkMemory } from './memory.ts';
@@ -46,6 +47,11 @@ export class GpuExecutor implements Executor {
 
   plan(step: Step, options: CompileOptions = {}): Promise<Plan> {
     return compile(this.store, step, { ...this.options, ...options });
+  }
+
+  /** Compiles what calls need, in parallel, before a plan asks for it. A failure shows in the plan. */
+  async warm(calls: readonly Call[]): Promise<void> {
+    await Promise.allSettled(calls.map(({ kernel, constants }) => this.store.pipelines.get(kernel, constants)));
   }
 
   write(variable: Node, data: Data): void {

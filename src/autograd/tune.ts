@@ -1,5 +1,6 @@
 /** The tuner: every variant of every kernel of a step is held against the first before it is timed; the fastest is kept. */
 import { DeviceError } from '../errors.ts';
+import type { Lowered } from '../kernels/kernel.ts';
 import type { Target } from '../kernels/lower.ts';
 import { choiceKey } from '../kernels/tuning.ts';
 import { expandOps } from './compile.ts';
@@ -75,6 +76,13 @@ export async function tune(
   const choices = new Map<string, string>();
   const rows: TuneRow[] = [];
   const wanted = tunable(step, target).filter(({ op, sizes }) => !known?.has(choiceKey(op, sizes)));
+  // All at once, on as many cores as there are: a plan at a time would wait for its own few.
+  await executor.warm(
+    wanted.flatMap(({ node, names }) => {
+      const lowering = node.graph.ops[node.op].lowering as { kernels: (node: Node, target: Target) => Lowered };
+      return names.flatMap((name) => lowering.kernels(node, { ...target, choose: () => name }).calls);
+    }),
+  );
   for (const [i, { node, op, sizes, names }] of wanted.entries()) {
     onProgress?.(i, wanted.length, `${op} ${sizes}`);
     const graph = newGraph();
