@@ -15,6 +15,7 @@ import argparse
 import json
 import logging
 import math
+import resource
 import signal
 import statistics
 import subprocess
@@ -764,12 +765,9 @@ class Runner:
             best["note"] = "; ".join(notes)
         self.emit(**best)
 
-    def run(self):
-        o, text = self.options, [part for part in self.options.cases.split(";") if part] or [""]
-        chosen = lambda name: any(part in name for part in text)
-        precisions = ["f32", "TF32"] if self.device == "cuda" and not o.no_tf32 else ["f32"]
-        modes = [mode for mode in o.modes.split(",") if mode]
-        todo = []  # name, batch, make, check, flops
+    def todo(self):
+        """All cases: name, batch, make by layout, check, FLOP."""
+        todo = []
         for case in self.cases["steps"]:
             todo.append(
                 (
@@ -802,7 +800,14 @@ class Runner:
                     op["flops"],
                 )
             )
-        todo = [t for t in todo if chosen(t[0])]
+        return todo
+
+    def run(self):
+        o, text = self.options, [part for part in self.options.cases.split(";") if part] or [""]
+        chosen = lambda name: any(part in name for part in text)
+        precisions = ["f32", "TF32"] if self.device == "cuda" and not o.no_tf32 else ["f32"]
+        modes = [mode for mode in o.modes.split(",") if mode]
+        todo = [t for t in self.todo() if chosen(t[0])]
         if not todo:
             sys.exit(f"torch_peer: no case has {o.cases!r} in its name")
         if o.list:
@@ -826,6 +831,47 @@ class Runner:
                         self.row(name, mode, precision, make, check, flops)
 
 
+def serve(runner):
+    """Answers run.mjs: a line of JSON in, a line out; the same words as child.mjs."""
+    o, work, run = runner.options, None, None
+    mode = o.modes.split(",")[0]
+    precision = "TF32" if o.device == "cuda" and not o.no_tf32 else "f32"
+    answer = lambda **value: print(json.dumps(value), flush=True)
+    answer(about={"version": torch.__version__, "threads": torch.get_num_threads()})
+    for line in sys.stdin:
+        message = json.loads(line)
+        try:
+            if "sample" in message:
+                start = time.perf_counter()
+                for _ in range(message["sample"]):
+                    run()
+                synchronise(o.device)
+                rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                answer(ms=1000 * (time.perf_counter() - start) / message["sample"], rssMiB=rss)
+                continue
+            case = message.get("first") or message["prepare"]
+            _, _, make, check, _ = next(t for t in runner.todo() if t[0] == case["name"])
+            set_tf32(precision == "TF32")
+            Optimiser.capturable = "graph" in mode
+            if "first" in message:
+                make("nhwc")()
+                synchronise(o.device)
+                answer(rssMiB=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+                continue
+            work = run = None
+            best = math.inf
+            for layout in o.layouts:
+                check(layout, o.device, precision, runner.prepare(mode))
+                candidate = make(layout)
+                go = runner.prepare(mode)(candidate)
+                ms = min(measure(go, o.device, 0.05, 2, 1))
+                if ms < best:
+                    best, work, run, chosen = ms, candidate, go, layout
+            answer(note=f"{chosen}, the faster layout")
+        except Exception as error:
+            answer(why=f"{type(error).__name__}: {error}".split("\n")[0][:300])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cuda = torch.cuda.is_available()
@@ -846,6 +892,7 @@ def main():
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", default="")
     parser.add_argument("--list", action="store_true", help="the names of the cases")
+    parser.add_argument("--serve", action="store_true", help="answers run.mjs on standard input")
     parser.add_argument("--debug", action="store_true")
     options = parser.parse_args()
     on_gpu = options.device == "cuda"
@@ -866,6 +913,9 @@ def main():
     global check_batch
     check_batch = cases["checkBatch"]
     runner = Runner(options, cases)
+    if options.serve:
+        serve(runner)
+        return
     if not options.list:
         runner.emit(
             name="about",
