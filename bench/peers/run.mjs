@@ -146,7 +146,7 @@ class Child {
       const got = await Promise.race([this.lines.next(), late]);
       if (got.late) {
         this.stop();
-        return { why: `it took more than ${seconds} s and was ended` };
+        return { why: `it took more than ${seconds} s and was ended`, gone: true };
       }
       clearTimeout(timer);
       if (got.done) return { why: `its process ended: ${this.errors.trim().split('\n').at(-1) ?? ''}`, gone: true };
