@@ -42,7 +42,7 @@ interface Sample {
 
 const folder = mkdtempSync(join(tmpdir(), 'matgan-flat-'));
 mkdirSync(join(folder, 'run'));
-const device = await openDevice();
+const device = await openDevice({ boundsChecks: false });
 const config = loadConfig(undefined, { preset: values.preset, overrides: { steps } });
 const samples: Sample[] = [];
 const kept: Uint8Array[] = [];

@@ -37,7 +37,7 @@ const peak = (): number => process.resourceUsage().maxRSS * 1024;
 const seconds = (from: number): number => (performance.now() - from) / 1000;
 /** Sizes of formulas as in the default set. */
 const histogram = (rows: number): number[] => [0, 0, 0.19, 0.53, 0.24, 0.04].map((share) => Math.round(rows * share));
-const openGpu = async (): Promise<GpuExecutor> => new GpuExecutor(await openDevice());
+const openGpu = async (): Promise<GpuExecutor> => new GpuExecutor(await openDevice({ boundsChecks: false }));
 
 /** Steps of a model on some rows: milliseconds of one, by the median of a few rounds, and the memory that it takes. */
 async function stepsOf(
@@ -339,7 +339,7 @@ async function main(): Promise<void> {
     process.stdout.write(`\n${JSON.stringify(figures)}\n`, () => process.exit(0));
     return;
   }
-  const device = await openDevice();
+  const device = await openDevice({ boundsChecks: false });
   const card = !device.info.software;
   const facts = machine(device.info) as Figures;
   const file = join(values.out, `scale-${adapterName(device.info)}-${today()}`);

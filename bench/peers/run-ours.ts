@@ -13,7 +13,7 @@ import { fixedStep, type GenerateCase, type OpCase, opNodes, opVariables, type S
 import { digest, inputsOf, serve } from './child.mjs';
 import { numbers } from './pieces.mjs';
 
-const device = await openDevice();
+const device = await openDevice({ boundsChecks: false });
 const gpu = new GpuExecutor(device);
 type Case = { kind: 'step' | 'generate' | 'op' };
 
