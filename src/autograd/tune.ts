@@ -6,8 +6,7 @@ import { choiceKey } from '../kernels/tuning.ts';
 import { expandOps } from './compile.ts';
 import type { GpuExecutor } from './executor.ts';
 import { fuseEpilogues } from './fuse.ts';
-import { type Node, sizeOf, topological } from './graph.ts';
-import { newGraph } from './ops/index.ts';
+import { Graph, type Node, sizeOf, topological } from './graph.ts';
 import { Stream } from './philox.ts';
 import type { Data, Plan, Step } from './plan.ts';
 
@@ -85,7 +84,7 @@ export async function tune(
   );
   for (const [i, { node, op, sizes, names }] of wanted.entries()) {
     onProgress?.(i, wanted.length, `${op} ${sizes}`);
-    const graph = newGraph();
+    const graph = new Graph(node.graph.ops);
     const inputs = node.inputs.map(({ shape, dtype }, k) => graph.variable(`tune ${k}`, shape, dtype));
     for (const [k, input] of inputs.entries()) executor.write(input, noise(sizeOf(input.shape), k));
     const output = graph.apply(node.op, inputs, node.attrs);

@@ -43,10 +43,10 @@ function pick(target: Target, op: string, sizes: object, variants: readonly Vari
   return (variants.find(({ name }) => name === chosen) ?? variants[0]).make();
 }
 
-/** A kernel with its epilogue's files in front. */
+/** A kernel with an epilogue's files in place of `finishNone`. */
 const finishing = new Map<string, Kernel>();
 function withFinish(kernel: Kernel, epilogue: Epilogue | undefined): Pick<Call, 'kernel' | 'constants'> {
-  const files = [...finishFiles(epilogue), ...kernel.files];
+  const files = kernel.files.flatMap((file) => (file === 'finishNone' ? finishFiles(epilogue) : [file]));
   const key = `${files.join('+')}:${kernel.entry}`;
   let made = finishing.get(key);
   if (!made) {

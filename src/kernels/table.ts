@@ -1,6 +1,9 @@
 import type { Kernel } from './kernel.ts';
 
-/** Every kernel of the engine: the shader file, its entry point, and what each storage binding is used for. */
+/**
+ * Every kernel of the engine: the shader files, its entry point, and what each storage binding is used for. Those that begin with
+ * `finishNone` have a place for an epilogue; tiled products are in tile.ts, one for each combination.
+ */
 export const kernels = {
   unary: { files: ['unary'], entry: 'main', bindings: ['read', 'write'] },
   binary: { files: ['binary'], entry: 'main', bindings: ['read', 'read', 'write'] },
@@ -8,18 +11,22 @@ export const kernels = {
   copy: { files: ['copy'], entry: 'main', bindings: ['read', 'write'] },
   reduce: { files: ['reduce'], entry: 'main', bindings: ['read', 'write'] },
   dense: { files: ['dense'], entry: 'main', bindings: ['read', 'read', 'write'] },
-  denseVec4: { files: ['denseVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
-  denseVec4Transposed: { files: ['denseVec4'], entry: 'transposed', bindings: ['read', 'read', 'write'] },
+  denseVec4: { files: ['finishNone', 'denseVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  denseVec4Transposed: { files: ['finishNone', 'denseVec4'], entry: 'transposed', bindings: ['read', 'read', 'write'] },
   conv2d: { files: ['conv2d'], entry: 'main', bindings: ['read', 'read', 'write'] },
-  conv2dVec4: { files: ['conv2dVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  conv2dVec4: { files: ['finishNone', 'conv2dVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dInputGrad: { files: ['conv2dInputGrad'], entry: 'main', bindings: ['read', 'read', 'write'] },
-  conv2dInputGradVec4: { files: ['conv2dInputGradVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  conv2dInputGradVec4: {
+    files: ['finishNone', 'conv2dInputGradVec4'],
+    entry: 'main',
+    bindings: ['read', 'read', 'write'],
+  },
   filterSwap: { files: ['filterSwap'], entry: 'main', bindings: ['read', 'write'] },
   conv2dInputGradGather: { files: ['conv2dInputGradGather'], entry: 'main', bindings: ['read', 'write'] },
   conv2dWeightGrad: { files: ['conv2dWeightGrad'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dWeightGradVec4: { files: ['conv2dWeightGradVec4'], entry: 'main', bindings: ['read', 'read', 'write'] },
   conv2dInputGradDirect: {
-    files: ['convSizes', 'conv2dInputGradDirect'],
+    files: ['finishNone', 'convSizes', 'conv2dInputGradDirect'],
     entry: 'main',
     bindings: ['read', 'read', 'write'],
   },
@@ -28,7 +35,7 @@ export const kernels = {
     entry: 'main',
     bindings: ['read', 'read', 'write'],
   },
-  denseDot: { files: ['tree', 'denseDot'], entry: 'main', bindings: ['read', 'read', 'write'] },
+  denseDot: { files: ['finishNone', 'tree', 'denseDot'], entry: 'main', bindings: ['read', 'read', 'write'] },
   biasActivate: { files: ['activate', 'biasActivate'], entry: 'main', bindings: ['read', 'read', 'write'] },
   addShares: { files: ['activate', 'addShares'], entry: 'main', bindings: ['read', 'write'] },
   addSharesMasked: { files: ['activate', 'addShares'], entry: 'masked', bindings: ['read', 'read', 'write'] },

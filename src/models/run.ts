@@ -10,6 +10,7 @@ import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
 import type { TableOptions } from '../chem/tables.ts';
 import { CheckpointError, DataError } from '../errors.ts';
+import { packageRoot } from '../paths.ts';
 import { aeTrainer } from './ae.ts';
 import { type Checkpoint, checkState, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
 import type { Config } from './config.ts';
@@ -121,8 +122,10 @@ export function makeRunFolder(folder: string): void {
 const isLeftover = (entry: string): boolean =>
   /^lock(\.tmp-\d+|\.takeover)*$/.test(entry) || isTemporary(entry, checkpointName);
 
-/** The checkpoint of a run folder, or of a model file. @throws CheckpointError where there is none */
+/** The checkpoint of a run folder, of a model file, or of a model that ships, by its name. @throws CheckpointError where there is none */
 export function findCheckpoint(path: string): Checkpoint {
+  const shipped = join(packageRoot, 'models', `${path}.safetensors`);
+  if (/^[\w-]+$/.test(path) && !existsSync(path) && existsSync(shipped)) return readCheckpoint(shipped);
   if (!existsSync(path)) throw new CheckpointError(`${path}: there is no such run or model`);
   if (!statSync(path).isDirectory()) return readCheckpoint(path);
   const file = join(path, checkpointName);

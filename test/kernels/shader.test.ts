@@ -5,6 +5,7 @@ import { ShaderError } from '../../src/errors.ts';
 import { type Device, openDevice } from '../../src/kernels/device.ts';
 import { compileModule, type Kernel, PipelineCache, shaderSource } from '../../src/kernels/kernel.ts';
 import { kernels } from '../../src/kernels/table.ts';
+import { tiledKernels } from '../../src/kernels/tile.ts';
 import { packageRoot } from '../../src/paths.ts';
 import { describeGpu } from '../gpu.ts';
 
@@ -22,8 +23,16 @@ describeGpu('shaders', () => {
     await expect(compileModule(device, files)).resolves.toBeDefined();
   });
 
+  it.each(tiledKernels().map((kernel) => [`${kernel.files.join('+')}:${kernel.entry}`, kernel] as const))(
+    '%s compiles',
+    async (_, { files }) => {
+      await expect(compileModule(device, files)).resolves.toBeDefined();
+    },
+  );
+
   it('every file of shaders/ is used, and by the names in the table', () => {
-    const used = new Set(Object.values<Kernel>(kernels).flatMap(({ files }) => files));
+    const all = [...Object.values<Kernel>(kernels), ...tiledKernels()];
+    const used = new Set(all.flatMap(({ files }) => files));
     const found = readdirSync(`${packageRoot}/shaders`).map((name) => name.replace(/\.wgsl$/, ''));
     // The ceilings are measured by two kernels of their own.
     expect(found.filter((name) => !used.has(name)).sort()).toEqual(['ceiling_copy', 'ceiling_fma']);
