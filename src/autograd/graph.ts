@@ -48,7 +48,7 @@ export interface ErrorSample {
 
 /** How an op reaches the device. */
 export type Lowering =
-  /** Dispatches for a target (what runs anywhere, where none is given); `inPlace` names the input whose buffer the output takes over (a persistent state). */
+  /** Dispatches, for a target or for any; `inPlace` names the input whose buffer the output takes over (a persistent state). */
   | { kernels: (node: Node, target?: Target) => Lowered; inPlace?: number }
   /** Rewritten in other ops before planning: its parts are shared with whatever else computes them. */
   | { expand: (node: Node) => Node }

@@ -16,6 +16,7 @@ import { newGraph, ops } from '../../autograd/ops/index.ts';
 import type { Step } from '../../autograd/plan.ts';
 import { ConfigError } from '../../errors.ts';
 import type { Lowered } from '../../kernels/kernel.ts';
+import type { Target } from '../../kernels/lower.ts';
 import { type GanConfig, loadConfig, type ModelKind, nearest } from '../../models/config.ts';
 import { generatorGraphs } from '../../models/gan.ts';
 import { makeTrainer } from '../../models/run.ts';
@@ -79,16 +80,20 @@ export function generateStep({ preset, batch }: Pick<GenerateCase, 'preset' | 'b
 }
 
 /** What an op becomes on the device; undefined for leaves, views, packs, and what is written out in other ops. */
-function loweredOf(node: Node): Lowered | undefined {
+function loweredOf(node: Node, target?: Target): Lowered | undefined {
   const lowering = node.graph.ops[node.op]?.lowering;
-  return lowering && 'kernels' in lowering ? lowering.kernels(node) : undefined;
+  return lowering && 'kernels' in lowering ? lowering.kernels(node, target) : undefined;
 }
 
-/** Ops that a step runs on the device, each with its dispatches. */
-export function dispatched({ outputs = [], updates = [] }: Step, fuse = true): { node: Node; lowered: Lowered }[] {
+/** Ops that a step runs on a device of this kind (any, unless said), each with its dispatches. */
+export function dispatched(
+  { outputs = [], updates = [] }: Step,
+  fuse = true,
+  target?: Target,
+): { node: Node; lowered: Lowered }[] {
   const written = expandOps([...outputs, ...updates.map(([, value]) => value)]);
   return topological(fuse ? fuseEpilogues(written) : written).flatMap((node) => {
-    const lowered = loweredOf(node);
+    const lowered = loweredOf(node, target);
     return lowered ? [{ node, lowered }] : [];
   });
 }
