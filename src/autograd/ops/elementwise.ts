@@ -148,6 +148,7 @@ export const elementwise = {
     'relu',
     'max(x, 0)',
     (x) => (x > 0 ? x : Number.isNaN(x) ? x : 0),
+    // y is above zero where x is: x itself need not be kept, and a product can take the activation as its epilogue.
     (_x, y, g) => leakyReluGrad(y, g, 0),
     {
       draw: 'away',
