@@ -2,7 +2,7 @@
 import { ShapeError } from '../errors.ts';
 import type { Device } from '../kernels/device.ts';
 import { grid, type Lowered, PipelineCache, workgroupSize } from '../kernels/kernel.ts';
-import type { Target } from '../kernels/lower.ts';
+import { type Target, targetOf } from '../kernels/lower.ts';
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
 import { choiceKey, loadTuning } from '../kernels/tuning.ts';
@@ -38,7 +38,7 @@ export class GpuStore {
     this.pipelines = new PipelineCache(device);
     const choices = loadTuning(device.info);
     this.target = {
-      software: device.info.software,
+      ...targetOf(device.info),
       choose: (op, sizes) => choices.get(choiceKey(op, sizes)),
     };
   }

@@ -1,7 +1,7 @@
 /** The tuner: every variant of every kernel of a step is held against the first before it is timed; the fastest is kept. */
 import { DeviceError } from '../errors.ts';
 import type { Lowered } from '../kernels/kernel.ts';
-import type { Target } from '../kernels/lower.ts';
+import { type Target, targetOf } from '../kernels/lower.ts';
 import { choiceKey } from '../kernels/tuning.ts';
 import { expandOps } from './compile.ts';
 import type { GpuExecutor } from './executor.ts';
@@ -71,7 +71,7 @@ export async function tune(
   step: Step,
   { sampleMs = 2, samples = 7, onProgress, known }: TuneOptions = {},
 ): Promise<{ choices: Map<string, string>; rows: TuneRow[] }> {
-  const target: Target = { software: executor.device.info.software };
+  const target: Target = targetOf(executor.device.info);
   const choices = new Map<string, string>();
   const rows: TuneRow[] = [];
   const wanted = tunable(step, target).filter(({ op, sizes }) => !known?.has(choiceKey(op, sizes)));

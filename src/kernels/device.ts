@@ -4,7 +4,7 @@ import { DeviceError } from '../errors.ts';
 export interface DeviceOptions {
   /** `default`: WebGPU's guaranteed limits; `adapter` (the default): the most that the adapter offers. */
   limits?: 'default' | 'adapter';
-  /** Optional features to switch on where the adapter has them; `timestamp-query` always is. */
+  /** Optional features to switch on where the adapter has them; `timestamp-query` and `subgroups` always are. */
   features?: readonly GPUFeatureName[];
   /** Dawn's own options, e.g. `backend=vulkan`, `adapter=NAME`. */
   dawn?: readonly string[];
@@ -23,6 +23,8 @@ export interface AdapterInfo {
   description: string;
   /** True for a software rasteriser such as lavapipe or SwiftShader. */
   software: boolean;
+  /** Lanes of a subgroup, where shaders may use subgroups and it always has as many. */
+  subgroupSize?: number;
 }
 
 const limitNames = [
@@ -308,10 +310,12 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       limits[name] = adapter.limits[name];
     }
   }
-  const wanted = new Set<GPUFeatureName>(['timestamp-query', ...(options.features ?? [])]);
+  const wanted = new Set<GPUFeatureName>(['timestamp-query', 'subgroups', ...(options.features ?? [])]);
   const requiredFeatures = [...wanted].filter((feature) => adapter.features.has(feature));
   const gpu = await adapter.requestDevice({ requiredLimits: limits, requiredFeatures });
-  const { vendor, architecture, device, description } = adapter.info;
+  const { vendor, architecture, device, description, subgroupMinSize, subgroupMaxSize } = adapter.info;
   const software = /llvmpipe|lavapipe|swiftshader|software/i.test(`${description} ${device} ${architecture}`);
-  return new Device(gpu, { vendor, architecture, device, description, software });
+  const fixed = adapter.features.has('subgroups') && subgroupMinSize === subgroupMaxSize;
+  const subgroups = fixed ? { subgroupSize: subgroupMaxSize } : {};
+  return new Device(gpu, { vendor, architecture, device, description, software, ...subgroups });
 }

@@ -1,5 +1,14 @@
 /** From sizes to dispatches: what each op's row hands to the plan. Nothing here knows of graphs or gradients. */
+import type { AdapterInfo } from './device.ts';
 import { type Call, grid, type Kernel, type Lowered, type Operand } from './kernel.ts';
+import {
+  type SubgroupProduct,
+  subgroupCall,
+  subgroupEntries,
+  subgroupGroups,
+  subgroupLanes,
+  subgroupUse,
+} from './subgroup.ts';
 import { kernels } from './table.ts';
 import {
   type ConvSizes,
@@ -23,9 +32,17 @@ export type { ConvSizes, Epilogue } from './tile.ts';
 export interface Target {
   /** A processor that plays a GPU: it likes other kernels. */
   software: boolean;
+  /** Whether kernels by subgroups of eight lanes are on offer (shaders/subgroup.wgsl). */
+  subgroups?: boolean;
   /** The variant to take among those named, the likeliest fastest first; undefined for the first one. */
   choose?: (op: string, sizes: string, names: readonly string[]) => string | undefined;
 }
+
+/** What a plan on an adapter is made for, before anybody chooses. */
+export const targetOf = ({ software, subgroupSize }: AdapterInfo): Target => ({
+  software,
+  subgroups: software && subgroupSize === subgroupLanes,
+});
 
 /** Where nobody says what for: the kernels that run anywhere. */
 const anywhere: Target = { software: true };
@@ -104,6 +121,63 @@ const tileVariants = ({ software }: Target, product: TiledProduct, epilogue?: Ep
       return { temps: [cut.shares * size], calls: [call, added] };
     },
   }));
+/** Products that a subgroup makes for nothing: up to this share, it still wins. */
+const worthSubgroups = 0.5;
+/** Workgroups of subgroups from which on no core is left idle for long. */
+const enoughSubgroups = 16;
+
+/** What a product by subgroups needs beside its sizes: shares of the sum where groups are few, and a filter or factor turned first. */
+interface BySubgroups extends Omit<SubgroupProduct, 'params' | 'constants' | 'flops' | 'bytes'> {
+  size: number;
+  /** Parameters and constants of the shader, for so many shares. */
+  params: (splits: number) => readonly number[];
+  constants?: Readonly<Record<string, number>>;
+  /** Shares that the sum allows. */
+  leastSplits?: number;
+  mostSplits: number;
+  /** The right factor's last two axes, where they have to be swapped: [pages, rows, columns]. */
+  swap?: readonly [number, number, number];
+  cost: { flops: number; bytes: number };
+}
+
+/** A product by subgroups, where the adapter offers them: before or after the others, by the share of lanes that it uses. */
+function withSubgroups(
+  { subgroups }: Target,
+  others: readonly Variant[],
+  product: BySubgroups | undefined,
+  epilogue?: Epilogue,
+): readonly Variant[] {
+  if (!subgroups || !product) return others;
+  const { m, n, times, size, swap, cost } = product;
+  const variants = subgroupEntries(n).map((entry): Variant => {
+    const make = (): Lowered => {
+      const wanted = Math.floor(enoughSubgroups / (subgroupGroups(m, n, entry) * times));
+      const splits = Math.max(1, product.leastSplits ?? 1, Math.min(product.mostSplits, wanted));
+      const temps: number[] = [];
+      const calls: Call[] = [];
+      let right = input(1);
+      if (swap) {
+        const [pages, rows, columns] = swap;
+        right = temp(temps.push(pages * rows * columns) - 1);
+        calls.push({
+          kernel: kernels.filterSwap,
+          params: [pages * rows * columns, rows, columns],
+          workgroups: grid(pages * rows * columns),
+          buffers: [input(1), right],
+        });
+      }
+      const joined = splits === 1 ? epilogue : undefined;
+      const to: Operand = splits === 1 ? 'out' : temp(temps.push(splits * size) - 1);
+      const whole = { ...product, times: times * splits, params: product.params(splits), ...cost };
+      calls.push(subgroupCall(whole, entry, [input(0), right, to], joined));
+      if (splits > 1) calls.push(...reducePasses(1, splits, size, 1, false, to, 'out', temps));
+      return joined ? { temps, calls } : finishApart({ temps, calls }, size, n, epilogue);
+    };
+    return { name: `subgroup ${entry}`, make };
+  });
+  return subgroupUse(m, n) >= worthSubgroups ? [...variants, ...others] : [...others, ...variants];
+}
+
 const single = (call: Call): Lowered => ({ temps: [], calls: [call] });
 
 const input = (i: number): Operand => ({ input: i });
@@ -394,7 +468,23 @@ export function dense(
     dots.push({ name: 'dot', make: () => single({ ...call, constants }) });
   }
   const sizes = { rows, columns, depth, x: Number(transposeX), w: Number(transposeW) };
-  return pick(target, 'dense', sizes, target.software ? [threads, ...tiles, ...dots] : [...dots, ...tiles, threads]);
+  const others = target.software ? [threads, ...tiles, ...dots] : [...dots, ...tiles, threads];
+  const bySubgroups: BySubgroups | undefined =
+    columns % 4 === 0
+      ? {
+          problem: 'Dense',
+          m: rows,
+          n: columns,
+          times: 1,
+          size: rows * columns,
+          params: (splits) => [rows, columns, depth, splits],
+          constants: { LEFT_TRANSPOSED: Number(transposeX) },
+          mostSplits: Math.floor(depth / 64),
+          swap: transposeW ? [1, columns, depth] : undefined,
+          cost,
+        }
+      : undefined;
+  return pick(target, 'dense', sizes, withSubgroups(target, others, bySubgroups, epilogue));
 }
 
 /** A product of 8×8 outputs a thread, without workgroup memory. */
@@ -495,7 +585,21 @@ export function conv2d(s: ConvSizes, target: Target = anywhere, epilogue?: Epilo
   const threads =
     s.outChannels % 4 !== 0 ? [positions] : fillsTiles(s.batch) ? [images, positions] : [positions, images];
   const tiles = tileVariants(target, conv2dProduct(s, convCost(s)), epilogue);
-  return pick(target, 'conv2d', s, target.software ? [...threads, ...tiles] : [...tiles, ...threads]);
+  const others = target.software ? [...threads, ...tiles] : [...tiles, ...threads];
+  const bySubgroups: BySubgroups | undefined =
+    s.outChannels % 4 === 0
+      ? {
+          problem: 'Conv2d',
+          m: s.batch,
+          n: s.outChannels,
+          times: places,
+          size,
+          params: () => convParams(s),
+          mostSplits: 1,
+          cost: convCost(s),
+        }
+      : undefined;
+  return pick(target, 'conv2d', s, withSubgroups(target, others, bySubgroups, epilogue));
 }
 
 export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogue?: Epilogue): Lowered {
@@ -590,12 +694,22 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
   else variants.push(phases);
   const tiles = tileVariants(target, conv2dInputGradProduct(s, cost), epilogue);
   const directs = s.channels <= 4 && s.outChannels % 4 === 0 ? [direct] : [];
-  return pick(
-    target,
-    'conv2dInputGrad',
-    s,
-    target.software ? [...variants, ...directs, ...tiles] : [...directs, ...tiles, ...variants],
-  );
+  const others = target.software ? [...variants, ...directs, ...tiles] : [...directs, ...tiles, ...variants];
+  const bySubgroups: BySubgroups | undefined =
+    s.channels % 4 === 0
+      ? {
+          problem: 'Conv2dInputGrad',
+          m: s.batch,
+          n: s.channels,
+          times: s.height * s.width,
+          size,
+          params: () => convParams(s),
+          mostSplits: 1,
+          swap: [s.kernelHeight * s.kernelWidth, s.channels, s.outChannels],
+          cost,
+        }
+      : undefined;
+  return pick(target, 'conv2dInputGrad', s, withSubgroups(target, others, bySubgroups, epilogue));
 }
 
 export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lowered {
@@ -621,13 +735,27 @@ export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lower
     },
   };
   const directs = s.channels < 4 ? [direct] : [];
-  return pick(
-    target,
-    'conv2dWeightGrad',
-    s,
-    target.software ? [threads, ...directs, ...tiles] : [...directs, ...tiles, threads],
-  );
+  const others = target.software ? [threads, ...directs, ...tiles] : [...directs, ...tiles, threads];
+  const rows = s.batch * s.outHeight;
+  const bySubgroups: BySubgroups | undefined =
+    s.outChannels % 4 === 0
+      ? {
+          problem: 'Conv2dWeightGrad',
+          m: s.channels,
+          n: s.outChannels,
+          times: s.kernelHeight * s.kernelWidth,
+          size,
+          params: (splits) => [...convParams(s), splits],
+          leastSplits: Math.min(rows, Math.ceil((rows * s.outWidth) / longSum)),
+          mostSplits: Math.min(rows, Math.floor((1 << 25) / size)),
+          cost: convCost(s),
+        }
+      : undefined;
+  return pick(target, 'conv2dWeightGrad', s, withSubgroups(target, others, bySubgroups));
 }
+
+/** Terms from which on one sum loses digits. */
+const longSum = 16_384;
 
 function weightGradByThreads(s: ConvSizes): Lowered {
   const taps = s.kernelHeight * s.kernelWidth * s.channels;
@@ -636,7 +764,7 @@ function weightGradByThreads(s: ConvSizes): Lowered {
   const threads = tiles * Math.ceil(s.outChannels / 8);
   // Few taps leave few threads, and long sums lose digits: share the positions out, whole rows of the output at a time, as
   // far as the shares fit the default binding limit.
-  const wanted = Math.max(Math.floor(4096 / threads), Math.ceil((s.batch * s.outHeight * s.outWidth) / 16_384));
+  const wanted = Math.max(Math.floor(4096 / threads), Math.ceil((s.batch * s.outHeight * s.outWidth) / longSum));
   const most = Math.min(s.batch * s.outHeight, Math.floor((1 << 25) / (taps * s.outChannels)));
   const splits = Math.max(1, Math.min(wanted, most));
   const temps: number[] = [];
