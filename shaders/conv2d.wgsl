@@ -90,14 +90,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
       for (var c = 0u; c < p.channels; c++) {
         let u = vec4f(f[g + q0], f[g + q1], f[g + q2], f[g + q3]);
         let v = vec4f(f[g + q4], f[g + q5], f[g + q6], f[g + q7]);
-        var s = load(i0, c); a0 += s * u; b0 += s * v;
-        s = load(i1, c); a1 += s * u; b1 += s * v;
-        s = load(i2, c); a2 += s * u; b2 += s * v;
-        s = load(i3, c); a3 += s * u; b3 += s * v;
-        s = load(i4, c); a4 += s * u; b4 += s * v;
-        s = load(i5, c); a5 += s * u; b5 += s * v;
-        s = load(i6, c); a6 += s * u; b6 += s * v;
-        s = load(i7, c); a7 += s * u; b7 += s * v;
+        var s = load(i0, c); a0 = fma(vec4f(s), u, a0); b0 = fma(vec4f(s), v, b0);
+        s = load(i1, c); a1 = fma(vec4f(s), u, a1); b1 = fma(vec4f(s), v, b1);
+        s = load(i2, c); a2 = fma(vec4f(s), u, a2); b2 = fma(vec4f(s), v, b2);
+        s = load(i3, c); a3 = fma(vec4f(s), u, a3); b3 = fma(vec4f(s), v, b3);
+        s = load(i4, c); a4 = fma(vec4f(s), u, a4); b4 = fma(vec4f(s), v, b4);
+        s = load(i5, c); a5 = fma(vec4f(s), u, a5); b5 = fma(vec4f(s), v, b5);
+        s = load(i6, c); a6 = fma(vec4f(s), u, a6); b6 = fma(vec4f(s), v, b6);
+        s = load(i7, c); a7 = fma(vec4f(s), u, a7); b7 = fma(vec4f(s), v, b7);
         g += p.outChannels;
       }
     }

@@ -36,7 +36,7 @@ fn main(
         if (w < kw || ow >= OUT_WIDTH) { continue; }
         let at = ((n * OUT_HEIGHT + oh) * OUT_WIDTH + ow) * fours;
         let weights = ((kh * KERNEL_WIDTH + kw) * CHANNELS + c) * fours;
-        for (var o = lane; o < fours; o += LX) { total += y[at + o] * f[weights + o]; }
+        for (var o = lane; o < fours; o += LX) { total = fma(y[at + o], f[weights + o], total); }
       }
     }
   }

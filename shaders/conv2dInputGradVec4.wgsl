@@ -65,14 +65,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
       for (var i = start; i < start + p.outChannels; i++) {
         let u = f[g];
         let v = f[g + second];
-        var s = y[r0 + i]; a0 += s * u; b0 += s * v;
-        s = y[r1 + i]; a1 += s * u; b1 += s * v;
-        s = y[r2 + i]; a2 += s * u; b2 += s * v;
-        s = y[r3 + i]; a3 += s * u; b3 += s * v;
-        s = y[r4 + i]; a4 += s * u; b4 += s * v;
-        s = y[r5 + i]; a5 += s * u; b5 += s * v;
-        s = y[r6 + i]; a6 += s * u; b6 += s * v;
-        s = y[r7 + i]; a7 += s * u; b7 += s * v;
+        var s = y[r0 + i]; a0 = fma(vec4f(s), u, a0); b0 = fma(vec4f(s), v, b0);
+        s = y[r1 + i]; a1 = fma(vec4f(s), u, a1); b1 = fma(vec4f(s), v, b1);
+        s = y[r2 + i]; a2 = fma(vec4f(s), u, a2); b2 = fma(vec4f(s), v, b2);
+        s = y[r3 + i]; a3 = fma(vec4f(s), u, a3); b3 = fma(vec4f(s), v, b3);
+        s = y[r4 + i]; a4 = fma(vec4f(s), u, a4); b4 = fma(vec4f(s), v, b4);
+        s = y[r5 + i]; a5 = fma(vec4f(s), u, a5); b5 = fma(vec4f(s), v, b5);
+        s = y[r6 + i]; a6 = fma(vec4f(s), u, a6); b6 = fma(vec4f(s), v, b6);
+        s = y[r7 + i]; a7 = fma(vec4f(s), u, a7); b7 = fma(vec4f(s), v, b7);
         g += fours;
       }
     }

@@ -82,14 +82,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
       let g = (row * p.outWidth + ow) * p.outChannels;
       let u = vec4f(y[g + q0], y[g + q1], y[g + q2], y[g + q3]);
       let v = vec4f(y[g + q4], y[g + q5], y[g + q6], y[g + q7]);
-      var s = load(line, v0); a0 += s * u; b0 += s * v;
-      s = load(line, v1); a1 += s * u; b1 += s * v;
-      s = load(line, v2); a2 += s * u; b2 += s * v;
-      s = load(line, v3); a3 += s * u; b3 += s * v;
-      s = load(line, v4); a4 += s * u; b4 += s * v;
-      s = load(line, v5); a5 += s * u; b5 += s * v;
-      s = load(line, v6); a6 += s * u; b6 += s * v;
-      s = load(line, v7); a7 += s * u; b7 += s * v;
+      var s = load(line, v0); a0 = fma(vec4f(s), u, a0); b0 = fma(vec4f(s), v, b0);
+      s = load(line, v1); a1 = fma(vec4f(s), u, a1); b1 = fma(vec4f(s), v, b1);
+      s = load(line, v2); a2 = fma(vec4f(s), u, a2); b2 = fma(vec4f(s), v, b2);
+      s = load(line, v3); a3 = fma(vec4f(s), u, a3); b3 = fma(vec4f(s), v, b3);
+      s = load(line, v4); a4 = fma(vec4f(s), u, a4); b4 = fma(vec4f(s), v, b4);
+      s = load(line, v5); a5 = fma(vec4f(s), u, a5); b5 = fma(vec4f(s), v, b5);
+      s = load(line, v6); a6 = fma(vec4f(s), u, a6); b6 = fma(vec4f(s), v, b6);
+      s = load(line, v7); a7 = fma(vec4f(s), u, a7); b7 = fma(vec4f(s), v, b7);
     }
   }
   let base = split * taps * p.outChannels;

@@ -27,7 +27,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     let line = (row / OUT_HEIGHT * HEIGHT + h) * WIDTH;
     for (var ow = 0u; ow < OUT_WIDTH; ow++) {
       let w = ow * STRIDE_W + kw - LEFT;
-      if (w < WIDTH) { total += x[(line + w) * CHANNELS + c] * y[(row * OUT_WIDTH + ow) * OUT_CHANNELS + o]; }
+      if (w < WIDTH) { total = fma(x[(line + w) * CHANNELS + c], y[(row * OUT_WIDTH + ow) * OUT_CHANNELS + o], total); }
     }
   }
   f[t] = total;

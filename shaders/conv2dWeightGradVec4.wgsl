@@ -51,14 +51,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
       let s = x[i + moreIn];
       let u = y[g];
       let v = y[g + moreOut];
-      a0 += r.x * u; b0 += r.x * v;
-      a1 += r.y * u; b1 += r.y * v;
-      a2 += r.z * u; b2 += r.z * v;
-      a3 += r.w * u; b3 += r.w * v;
-      a4 += s.x * u; b4 += s.x * v;
-      a5 += s.y * u; b5 += s.y * v;
-      a6 += s.z * u; b6 += s.z * v;
-      a7 += s.w * u; b7 += s.w * v;
+      a0 = fma(vec4f(r.x), u, a0); b0 = fma(vec4f(r.x), v, b0);
+      a1 = fma(vec4f(r.y), u, a1); b1 = fma(vec4f(r.y), v, b1);
+      a2 = fma(vec4f(r.z), u, a2); b2 = fma(vec4f(r.z), v, b2);
+      a3 = fma(vec4f(r.w), u, a3); b3 = fma(vec4f(r.w), v, b3);
+      a4 = fma(vec4f(s.x), u, a4); b4 = fma(vec4f(s.x), v, b4);
+      a5 = fma(vec4f(s.y), u, a5); b5 = fma(vec4f(s.y), v, b5);
+      a6 = fma(vec4f(s.z), u, a6); b6 = fma(vec4f(s.z), v, b6);
+      a7 = fma(vec4f(s.w), u, a7); b7 = fma(vec4f(s.w), v, b7);
     }
   }
   let at = ((split * p.kernelHeight * p.kernelWidth + tap) * p.channels + c * 4u) * outFours + o;

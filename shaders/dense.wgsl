@@ -48,14 +48,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   for (var k = k0; k < k1; k++) {
     let u = vec4f(w[w0], w[w1], w[w2], w[w3]);
     let v = vec4f(w[w4], w[w5], w[w6], w[w7]);
-    var s = x[x0]; a0 += s * u; b0 += s * v;
-    s = x[x1]; a1 += s * u; b1 += s * v;
-    s = x[x2]; a2 += s * u; b2 += s * v;
-    s = x[x3]; a3 += s * u; b3 += s * v;
-    s = x[x4]; a4 += s * u; b4 += s * v;
-    s = x[x5]; a5 += s * u; b5 += s * v;
-    s = x[x6]; a6 += s * u; b6 += s * v;
-    s = x[x7]; a7 += s * u; b7 += s * v;
+    var s = x[x0]; a0 = fma(vec4f(s), u, a0); b0 = fma(vec4f(s), v, b0);
+    s = x[x1]; a1 = fma(vec4f(s), u, a1); b1 = fma(vec4f(s), v, b1);
+    s = x[x2]; a2 = fma(vec4f(s), u, a2); b2 = fma(vec4f(s), v, b2);
+    s = x[x3]; a3 = fma(vec4f(s), u, a3); b3 = fma(vec4f(s), v, b3);
+    s = x[x4]; a4 = fma(vec4f(s), u, a4); b4 = fma(vec4f(s), v, b4);
+    s = x[x5]; a5 = fma(vec4f(s), u, a5); b5 = fma(vec4f(s), v, b5);
+    s = x[x6]; a6 = fma(vec4f(s), u, a6); b6 = fma(vec4f(s), v, b6);
+    s = x[x7]; a7 = fma(vec4f(s), u, a7); b7 = fma(vec4f(s), v, b7);
     x0 += xk; x1 += xk; x2 += xk; x3 += xk; x4 += xk; x5 += xk; x6 += xk; x7 += xk;
     w0 += wk; w1 += wk; w2 += wk; w3 += wk; w4 += wk; w5 += wk; w6 += wk; w7 += wk;
   }

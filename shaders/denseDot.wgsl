@@ -19,7 +19,7 @@ fn main(
   let n = t % p.columns;
   var total = 0.0;
   if (m < p.rows) {
-    for (var k = id.y; k < p.depth; k += LY) { total += x[m * p.depth + k] * w[n * p.depth + k]; }
+    for (var k = id.y; k < p.depth; k += LY) { total = fma(x[m * p.depth + k], w[n * p.depth + k], total); }
   }
   let sum = treeSum(total, id);
   if (m < p.rows && id.y == 0u) { y[t] = finish(vec4f(sum, 0.0, 0.0, 0.0), n, p.columns, t).x; }

@@ -61,14 +61,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   for (var k = t.k0; k < t.k1; k++) {
     let u = w[g];
     let v = w[g + second];
-    var s = x[r0 + k]; a0 += s * u; b0 += s * v;
-    s = x[r1 + k]; a1 += s * u; b1 += s * v;
-    s = x[r2 + k]; a2 += s * u; b2 += s * v;
-    s = x[r3 + k]; a3 += s * u; b3 += s * v;
-    s = x[r4 + k]; a4 += s * u; b4 += s * v;
-    s = x[r5 + k]; a5 += s * u; b5 += s * v;
-    s = x[r6 + k]; a6 += s * u; b6 += s * v;
-    s = x[r7 + k]; a7 += s * u; b7 += s * v;
+    var s = x[r0 + k]; a0 = fma(vec4f(s), u, a0); b0 = fma(vec4f(s), v, b0);
+    s = x[r1 + k]; a1 = fma(vec4f(s), u, a1); b1 = fma(vec4f(s), v, b1);
+    s = x[r2 + k]; a2 = fma(vec4f(s), u, a2); b2 = fma(vec4f(s), v, b2);
+    s = x[r3 + k]; a3 = fma(vec4f(s), u, a3); b3 = fma(vec4f(s), v, b3);
+    s = x[r4 + k]; a4 = fma(vec4f(s), u, a4); b4 = fma(vec4f(s), v, b4);
+    s = x[r5 + k]; a5 = fma(vec4f(s), u, a5); b5 = fma(vec4f(s), v, b5);
+    s = x[r6 + k]; a6 = fma(vec4f(s), u, a6); b6 = fma(vec4f(s), v, b6);
+    s = x[r7 + k]; a7 = fma(vec4f(s), u, a7); b7 = fma(vec4f(s), v, b7);
     g += fours;
   }
   store(t, m + 0u, a0, b0);
@@ -105,14 +105,14 @@ fn transposed(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups)
     let v = w[g + second];
     let r = xt[h];
     let s = xt[h + below];
-    a0 += r.x * u; b0 += r.x * v;
-    a1 += r.y * u; b1 += r.y * v;
-    a2 += r.z * u; b2 += r.z * v;
-    a3 += r.w * u; b3 += r.w * v;
-    a4 += s.x * u; b4 += s.x * v;
-    a5 += s.y * u; b5 += s.y * v;
-    a6 += s.z * u; b6 += s.z * v;
-    a7 += s.w * u; b7 += s.w * v;
+    a0 = fma(vec4f(r.x), u, a0); b0 = fma(vec4f(r.x), v, b0);
+    a1 = fma(vec4f(r.y), u, a1); b1 = fma(vec4f(r.y), v, b1);
+    a2 = fma(vec4f(r.z), u, a2); b2 = fma(vec4f(r.z), v, b2);
+    a3 = fma(vec4f(r.w), u, a3); b3 = fma(vec4f(r.w), v, b3);
+    a4 = fma(vec4f(s.x), u, a4); b4 = fma(vec4f(s.x), v, b4);
+    a5 = fma(vec4f(s.y), u, a5); b5 = fma(vec4f(s.y), v, b5);
+    a6 = fma(vec4f(s.z), u, a6); b6 = fma(vec4f(s.z), v, b6);
+    a7 = fma(vec4f(s.w), u, a7); b7 = fma(vec4f(s.w), v, b7);
     g += fours;
     h += rowFours;
   }

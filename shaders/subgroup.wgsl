@@ -9,8 +9,10 @@
 const LANES = 8u;
 const ROWS = 16u;
 
-/// A workgroup's place: where its rows and columns begin, and which of a sum's runs it adds: first, last + 1 and by how many.
-struct Place { row: u32, four: u32, base: u32, major: vec3u, minor: vec3u }
+/// A workgroup's place: where its rows and columns begin, a number of the problem's own (OUTSIDE where there is nothing to do), which of a
+/// sum's runs it adds, first and last + 1 of two counters, and where those count from. What a run needs to divide for is here: a
+/// division costs a software adapter as much as a term of sixteen rows.
+struct Place { row: u32, four: u32, base: u32, major: vec2u, minor: vec2u, origin: vec2u, tap: vec2u }
 /// A run: where row 0's first term and column 0's first factors lie, and how many there are.
 struct Run { left: u32, right: u32, count: u32 }
 
@@ -40,8 +42,8 @@ fn wide(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var a13 = vec4f(); var b13 = vec4f();
   var a14 = vec4f(); var b14 = vec4f();
   var a15 = vec4f(); var b15 = vec4f();
-  for (var major = t.major.x; major < t.major.y; major += t.major.z) {
-    for (var minor = t.minor.x; minor < t.minor.y; minor += t.minor.z) {
+  for (var major = t.major.x; major < t.major.y; major++) {
+    for (var minor = t.minor.x; minor < t.minor.y; minor++) {
       let run = runAt(t, major, minor);
       var i = run.left;
       var j = run.right;
@@ -103,8 +105,8 @@ fn narrow(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   var a13 = vec4f();
   var a14 = vec4f();
   var a15 = vec4f();
-  for (var major = t.major.x; major < t.major.y; major += t.major.z) {
-    for (var minor = t.minor.x; minor < t.minor.y; minor += t.minor.z) {
+  for (var major = t.major.x; major < t.major.y; major++) {
+    for (var minor = t.minor.x; minor < t.minor.y; minor++) {
       let run = runAt(t, major, minor);
       var i = run.left;
       var j = run.right;

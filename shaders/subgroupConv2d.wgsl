@@ -17,9 +17,9 @@ fn leftStep() -> u32 { return 1u; }
 fn rightStep() -> u32 { return p.outChannels / 4u; }
 
 /// First and last + 1 of the taps that meet an image of `size` from `at`, which counts the padding.
-fn taps(at: u32, padding: u32, kernel: u32, size: u32) -> vec3u {
+fn taps(at: u32, padding: u32, kernel: u32, size: u32) -> vec2u {
   let first = select(0u, padding - at, at < padding);
-  return vec3u(first, clamp(size + padding - min(at, size + padding), first, kernel), 1u);
+  return vec2u(first, clamp(size + padding - min(at, size + padding), first, kernel));
 }
 
 fn placeOf(group: u32, width: u32) -> Place {
@@ -30,15 +30,14 @@ fn placeOf(group: u32, width: u32) -> Place {
   let w = place % p.outWidth * p.strideW;
   return Place(
     group / across % down * ROWS, group % across * width, select(place, OUTSIDE, place >= p.outHeight * p.outWidth),
-    taps(h, p.top, p.kernelHeight, p.height), taps(w, p.left, p.kernelWidth, p.width));
+    taps(h, p.top, p.kernelHeight, p.height), taps(w, p.left, p.kernelWidth, p.width), vec2u(h - p.top, w - p.left), vec2u());
 }
 
 fn rowAt(t: Place, row: u32) -> u32 { return min(t.row + row, p.batch - 1u) * p.height * p.width * p.channels; }
 
 fn runAt(t: Place, kh: u32, kw: u32) -> Run {
-  let h = t.base / p.outWidth * p.strideH + kh - p.top;
-  let w = t.base % p.outWidth * p.strideW + kw - p.left;
-  return Run((h * p.width + w) * p.channels, (kh * p.kernelWidth + kw) * p.channels * rightStep(), p.channels);
+  let at = (t.origin.x + kh) * p.width + t.origin.y + kw;
+  return Run(at * p.channels, (kh * p.kernelWidth + kw) * p.channels * rightStep(), p.channels);
 }
 
 fn put(t: Place, m: u32, four: u32, v: vec4f) {

@@ -16,31 +16,33 @@ fn fours() -> u32 { return p.channels / 4u; }
 fn leftStep() -> u32 { return 1u; }
 fn rightStep() -> u32 { return p.channels / 4u; }
 
-/// First and last + 1 of the taps that lead from position `at`, padding counted, to one of `size` outputs.
-fn taps(at: u32, stride: u32, kernel: u32, size: u32) -> vec3u {
-  // at - tap is a multiple of the stride, and tap ≤ at, and (at - tap)/stride < size.
-  let beyond = size * stride;
-  let first = select(at % stride, at % stride + (at / stride + 1u - size) * stride, at >= beyond);
-  return vec3u(first, min(at + 1u, kernel), stride);
+/// Of the taps that lead from position `at`, padding counted, to one of `size` outputs: how many, the first one, and its output. Each
+/// further tap is a stride more, and its output one less.
+struct Taps { count: u32, tap: u32, output: u32 }
+fn taps(at: u32, stride: u32, kernel: u32, size: u32) -> Taps {
+  let highest = at / stride;
+  let output = min(highest, size - 1u);
+  let tap = at - output * stride;
+  return Taps(select(0u, min((kernel - 1u - tap) / stride, output) + 1u, tap < kernel), tap, output);
 }
 
 fn placeOf(group: u32, width: u32) -> Place {
   let across = (fours() + width - 1u) / width;
   let down = (p.batch + ROWS - 1u) / ROWS;
   let place = group / across / down;
+  let h = taps(place / p.width + p.top, p.strideH, p.kernelHeight, p.outHeight);
+  let w = taps(place % p.width + p.left, p.strideW, p.kernelWidth, p.outWidth);
   return Place(
     group / across % down * ROWS, group % across * width, select(place, OUTSIDE, place >= p.height * p.width),
-    taps(place / p.width + p.top, p.strideH, p.kernelHeight, p.outHeight),
-    taps(place % p.width + p.left, p.strideW, p.kernelWidth, p.outWidth));
+    vec2u(0u, h.count), vec2u(0u, w.count), vec2u(h.output, w.output), vec2u(h.tap, w.tap));
 }
 
 fn rowAt(t: Place, row: u32) -> u32 { return min(t.row + row, p.batch - 1u) * p.outHeight * p.outWidth * p.outChannels; }
 
-fn runAt(t: Place, kh: u32, kw: u32) -> Run {
-  let oh = (t.base / p.width + p.top - kh) / p.strideH;
-  let ow = (t.base % p.width + p.left - kw) / p.strideW;
-  return Run(
-    (oh * p.outWidth + ow) * p.outChannels, (kh * p.kernelWidth + kw) * p.outChannels * rightStep(), p.outChannels);
+fn runAt(t: Place, major: u32, minor: u32) -> Run {
+  let tap = (t.tap.x + major * p.strideH) * p.kernelWidth + t.tap.y + minor * p.strideW;
+  let at = (t.origin.x - major) * p.outWidth + t.origin.y - minor;
+  return Run(at * p.outChannels, tap * p.outChannels * rightStep(), p.outChannels);
 }
 
 fn put(t: Place, m: u32, four: u32, v: vec4f) {

@@ -1,5 +1,5 @@
 // conv2dWeightGrad for subgroup.wgsl: rows are input channels of one filter tap, columns output channels in fours. A run is the part of an
-// output row that the tap meets; the rows are shared out among splits, each of which writes a filter of its own.
+// output row that the tap meets; the images are shared out among splits, each of which writes a filter of its own.
 struct Params {
   batch: u32, height: u32, width: u32, channels: u32,
   outHeight: u32, outWidth: u32, outChannels: u32,
@@ -17,30 +17,36 @@ fn fours() -> u32 { return p.outChannels / 4u; }
 fn leftStep() -> u32 { return p.strideW * p.channels; }
 fn rightStep() -> u32 { return p.outChannels / 4u; }
 
+/// First and last + 1 of the outputs whose window meets an image of `size` with its tap `tap`.
+fn outputs(tap: u32, padding: u32, stride: u32, size: u32, count: u32) -> vec2u {
+  let first = select(0u, (padding - tap + stride - 1u) / stride, tap < padding);
+  let last = select(0u, (size - 1u + padding - tap) / stride + 1u, tap < size + padding);
+  return vec2u(first, max(first, min(last, count)));
+}
+
 fn placeOf(group: u32, width: u32) -> Place {
   let across = (fours() + width - 1u) / width;
   let down = (p.channels + ROWS - 1u) / ROWS;
   let taps = p.kernelHeight * p.kernelWidth;
-  let tap = group / across / down % taps;
   let split = group / across / down / taps;
-  let kw = tap % p.kernelWidth;
-  // First and last + 1 of the outputs in a row whose window's column kw lies on the image.
-  let first = select(0u, (p.left - kw + p.strideW - 1u) / p.strideW, kw < p.left);
-  let to = select(0u, (p.width - 1u + p.left - kw) / p.strideW + 1u, kw < p.width + p.left);
+  let tap = vec2u(group / across / down % taps / p.kernelWidth, group / across / down % p.kernelWidth);
+  // Images, in equal shares; then rows of the output.
+  let share = (p.batch + p.splits - 1u) / p.splits;
+  let image = min(split * share, p.batch);
   return Place(
-    group / across % down * ROWS, group % across * width, select(split * taps + tap, OUTSIDE, split >= p.splits),
-    vec3u(split, p.batch * p.outHeight, p.splits), vec3u(first, min(to, p.outWidth), p.outWidth));
+    group / across % down * ROWS, group % across * width, select(group / across / down, OUTSIDE, split >= p.splits),
+    vec2u(image, min(image + share, p.batch)), outputs(tap.x, p.top, p.strideH, p.height, p.outHeight),
+    outputs(tap.y, p.left, p.strideW, p.width, p.outWidth), tap);
 }
 
 fn rowAt(t: Place, row: u32) -> u32 { return min(t.row + row, p.channels - 1u); }
 
-fn runAt(t: Place, row: u32, ow: u32) -> Run {
-  let tap = t.base % (p.kernelHeight * p.kernelWidth);
-  // Wraps to a large number above the image: one comparison serves both edges.
-  let h = row % p.outHeight * p.strideH + tap / p.kernelWidth - p.top;
-  let w = ow * p.strideW + tap % p.kernelWidth - p.left;
-  let line = (row / p.outHeight * p.height + h) * p.width + w;
-  return Run(line * p.channels, (row * p.outWidth + ow) * rightStep(), select(0u, t.minor.y - ow, h < p.height));
+fn runAt(t: Place, image: u32, oh: u32) -> Run {
+  let h = oh * p.strideH + t.tap.x - p.top;
+  let w = t.origin.x * p.strideW + t.tap.y - p.left;
+  return Run(
+    ((image * p.height + h) * p.width + w) * p.channels, ((image * p.outHeight + oh) * p.outWidth + t.origin.x) * rightStep(),
+    t.origin.y - t.origin.x);
 }
 
 fn put(t: Place, m: u32, four: u32, v: vec4f) {

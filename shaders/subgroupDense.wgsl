@@ -22,13 +22,13 @@ fn placeOf(group: u32, width: u32) -> Place {
   return Place(
     group / across % down * ROWS, group % across * width,
     select(split * p.rows * fours(), OUTSIDE, split >= p.splits),
-    vec3u(first, min(first + stretch, p.depth), p.depth), vec3u(0u, 1u, 1u));
+    vec2u(0u, 1u), vec2u(0u, 1u), vec2u(first, min(first + stretch, p.depth)), vec2u());
 }
 
 fn rowAt(t: Place, row: u32) -> u32 { return min(t.row + row, p.rows - 1u) * select(p.depth, 1u, LEFT_TRANSPOSED); }
 
 fn runAt(t: Place, major: u32, minor: u32) -> Run {
-  return Run(major * leftStep(), major * rightStep(), t.major.y - major);
+  return Run(t.origin.x * leftStep(), t.origin.x * rightStep(), t.origin.y - t.origin.x);
 }
 
 fn put(t: Place, m: u32, four: u32, v: vec4f) {

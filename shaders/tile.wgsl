@@ -127,14 +127,14 @@ fn eights(
         let s = tileLeft[d * PM + swizzled(id.y + PM / 2u, d >> 2u)];
         let u = tileRight[d * PN + swizzled(id.x, d >> 2u)];
         let v = tileRight[d * PN + swizzled(id.x + PN / 2u, d >> 2u)];
-        a0 += r.x * u; b0 += r.x * v;
-        a1 += r.y * u; b1 += r.y * v;
-        a2 += r.z * u; b2 += r.z * v;
-        a3 += r.w * u; b3 += r.w * v;
-        a4 += s.x * u; b4 += s.x * v;
-        a5 += s.y * u; b5 += s.y * v;
-        a6 += s.z * u; b6 += s.z * v;
-        a7 += s.w * u; b7 += s.w * v;
+        a0 = fma(vec4f(r.x), u, a0); b0 = fma(vec4f(r.x), v, b0);
+        a1 = fma(vec4f(r.y), u, a1); b1 = fma(vec4f(r.y), v, b1);
+        a2 = fma(vec4f(r.z), u, a2); b2 = fma(vec4f(r.z), v, b2);
+        a3 = fma(vec4f(r.w), u, a3); b3 = fma(vec4f(r.w), v, b3);
+        a4 = fma(vec4f(s.x), u, a4); b4 = fma(vec4f(s.x), v, b4);
+        a5 = fma(vec4f(s.y), u, a5); b5 = fma(vec4f(s.y), v, b5);
+        a6 = fma(vec4f(s.z), u, a6); b6 = fma(vec4f(s.z), v, b6);
+        a7 = fma(vec4f(s.w), u, a7); b7 = fma(vec4f(s.w), v, b7);
       }
     }
     workgroupBarrier();
@@ -180,10 +180,10 @@ fn fours(
       for (var d = 0u; d < steps(); d++) {
         let r = tileLeft[d * PM + swizzled(id.y, d >> 2u)];
         let u = tileRight[d * PN + swizzled(id.x, d >> 2u)];
-        a0 += r.x * u;
-        a1 += r.y * u;
-        a2 += r.z * u;
-        a3 += r.w * u;
+        a0 = fma(vec4f(r.x), u, a0);
+        a1 = fma(vec4f(r.y), u, a1);
+        a2 = fma(vec4f(r.z), u, a2);
+        a3 = fma(vec4f(r.w), u, a3);
       }
     }
     workgroupBarrier();

@@ -32,6 +32,8 @@ export interface TuneOptions {
   sampleMs?: number;
   samples?: number;
   onProgress?: (done: number, total: number, name: string) => void;
+  /** After each kernel: a run cut short keeps what it has. */
+  onChoice?: (key: string, variant: string) => void;
   /** Keys to leave alone, e.g. those measured already. */
   known?: ReadonlySet<string>;
 }
@@ -69,7 +71,7 @@ export function tunable(
 export async function tune(
   executor: GpuExecutor,
   step: Step,
-  { sampleMs = 2, samples = 7, onProgress, known }: TuneOptions = {},
+  { sampleMs = 2, samples = 7, onProgress, onChoice, known }: TuneOptions = {},
 ): Promise<{ choices: Map<string, string>; rows: TuneRow[] }> {
   const target: Target = targetOf(executor.device.info);
   const choices = new Map<string, string>();
@@ -137,6 +139,7 @@ export async function tune(
     const keep = first.microseconds !== null && best.microseconds! > worthIt * first.microseconds ? first : best;
     keep.chosen = true;
     choices.set(choiceKey(op, sizes), keep.variant);
+    onChoice?.(choiceKey(op, sizes), keep.variant);
     rows.push(...own);
   }
   onProgress?.(wanted.length, wanted.length, '');

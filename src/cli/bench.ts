@@ -106,14 +106,23 @@ function rowTable(rows: readonly BenchRow[]): string {
   );
 }
 
-async function measured(cases: readonly BenchCase[], { quick, all }: Options): Promise<BenchReport> {
+/** Milliseconds between writes of the rows so far. */
+const writeEvery = 10_000;
+
+async function measured(cases: readonly BenchCase[], { quick, all, out }: Options): Promise<BenchReport> {
   const bar = new SingleBar({ format: '{bar} {value}/{total} {name}', stream: process.stderr, clearOnComplete: true });
   let started = false;
+  let written = performance.now();
   try {
     return await measure(cases, {
       quick,
       all,
       command: command(),
+      onReport: (report) => {
+        if (!out || performance.now() - written < writeEvery) return;
+        replaceFile(out, [Buffer.from(`${JSON.stringify(report, null, 1)}\n`)]);
+        written = performance.now();
+      },
       onProgress: (done, total, name) => {
         if (!started) bar.start(total, 0, { name });
         started = true;

@@ -37,6 +37,10 @@ async function run({ preset, batch, dryRun, json }: Options): Promise<void> {
         { outputs: Object.values(trainer.outputs), updates: trainer.updates },
         {
           known: new Set(choices.keys()),
+          onChoice: (key, name) => {
+            choices.set(key, name);
+            if (!dryRun) saveTuning(device.info, choices);
+          },
           onProgress: (done, total, name) => {
             if (!started) bar.start(total, 0, { name });
             started = true;
@@ -45,9 +49,6 @@ async function run({ preset, batch, dryRun, json }: Options): Promise<void> {
         },
       );
       bar.stop();
-      for (const [key, name] of result.choices) choices.set(key, name);
-      // As they come: an interrupted run keeps what it has.
-      if (!dryRun) saveTuning(device.info, choices);
       rows.push(...result.rows);
     }
     if (json) process.stdout.write(`${JSON.stringify(rows)}\n`);

@@ -99,16 +99,36 @@ function finishApart({ temps, calls }: Lowered, size: number, columns: number, e
   return { temps: [...temps, size], calls: [...moved, last] };
 }
 
+/** The second input with its last two axes swapped, in a scratch tensor; `temps` grows by it. */
+function swapped([pages, rows, columns]: readonly [number, number, number], temps: number[]): Call {
+  const size = pages * rows * columns;
+  return {
+    kernel: kernels.filterSwap,
+    params: [size, rows, columns],
+    workgroups: grid(size),
+    buffers: [input(1), temp(temps.push(size) - 1)],
+  };
+}
+
 /** A product in tiles, cut in each way on offer, the likeliest fastest first. */
 const tileVariants = ({ software }: Target, product: TiledProduct, epilogue?: Epilogue): Variant[] =>
   cuts(product, software).map((cut) => ({
     name: cutName(cut),
     make: () => {
+      const temps: number[] = [];
+      const calls: Call[] = [];
       const factors = [input(0), input(1)];
-      if (cut.shares === 1) return single(tiledCall(product, cut, [...factors, 'out'], software, epilogue));
+      if (cut.panel && product.swap) {
+        calls.push(swapped(product.swap, temps));
+        factors[1] = temp(0);
+      }
+      if (cut.shares === 1) {
+        calls.push(tiledCall(product, cut, [...factors, 'out'], software, epilogue));
+        return { temps, calls };
+      }
       const { size } = product;
-      const shares = temp(0);
-      const added: Call = {
+      const shares = temp(temps.push(cut.shares * size) - 1);
+      calls.push(tiledCall(product, cut, [...factors, shares], software), {
         kernel: !epilogue ? kernels.addShares : epilogue.mask ? kernels.addSharesMasked : kernels.addSharesBiased,
         constants: finishConstants(epilogue),
         params: [size, cut.shares, product.n],
@@ -116,11 +136,11 @@ const tileVariants = ({ software }: Target, product: TiledProduct, epilogue?: Ep
         buffers: [shares, ...finishInputs(epilogue), 'out'],
         flops: size * (cut.shares - 1),
         bytes: 4 * size * (cut.shares + 1),
-      };
-      const call = tiledCall(product, cut, [...factors, shares], software);
-      return { temps: [cut.shares * size], calls: [call, added] };
+      });
+      return { temps, calls };
     },
   }));
+
 /** Products that a subgroup makes for nothing: up to this share, it still wins. */
 const worthSubgroups = 0.5;
 /** Workgroups of subgroups from which on no core is left idle for long. */
@@ -157,14 +177,8 @@ function withSubgroups(
       const calls: Call[] = [];
       let right = input(1);
       if (swap) {
-        const [pages, rows, columns] = swap;
-        right = temp(temps.push(pages * rows * columns) - 1);
-        calls.push({
-          kernel: kernels.filterSwap,
-          params: [pages * rows * columns, rows, columns],
-          workgroups: grid(pages * rows * columns),
-          buffers: [input(1), right],
-        });
+        calls.push(swapped(swap, temps));
+        right = temp(0);
       }
       const joined = splits === 1 ? epilogue : undefined;
       const to: Operand = splits === 1 ? 'out' : temp(temps.push(splits * size) - 1);
@@ -651,22 +665,17 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
   const images: Variant = {
     name: 'images',
     make: () => {
-      const swapped = temp(0);
-      const filter = taps * s.outChannels;
+      const temps: number[] = [];
+      const swap = swapped([s.kernelHeight * s.kernelWidth, s.channels, s.outChannels], temps);
       return {
-        temps: [filter],
+        temps,
         calls: [
-          {
-            kernel: kernels.filterSwap,
-            params: [filter, s.channels, s.outChannels],
-            workgroups: grid(filter),
-            buffers: [input(1), swapped],
-          },
+          swap,
           {
             ...withFinish(kernels.conv2dInputGradVec4, epilogue),
             params: convParams(s),
             workgroups: grid(Math.ceil(s.batch / 8) * s.height * s.width * across),
-            buffers: [input(0), swapped, 'out', ...finishInputs(epilogue)],
+            buffers: [input(0), temp(0), 'out', ...finishInputs(epilogue)],
             ...cost,
           },
         ],
@@ -736,7 +745,6 @@ export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lower
   };
   const directs = s.channels < 4 ? [direct] : [];
   const others = target.software ? [threads, ...directs, ...tiles] : [...directs, ...tiles, threads];
-  const rows = s.batch * s.outHeight;
   const bySubgroups: BySubgroups | undefined =
     s.outChannels % 4 === 0
       ? {
@@ -746,8 +754,8 @@ export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lower
           times: s.kernelHeight * s.kernelWidth,
           size,
           params: (splits) => [...convParams(s), splits],
-          leastSplits: Math.min(rows, Math.ceil((rows * s.outWidth) / longSum)),
-          mostSplits: Math.min(rows, Math.floor((1 << 25) / size)),
+          leastSplits: Math.min(s.batch, Math.ceil((s.batch * s.outHeight * s.outWidth) / longSum)),
+          mostSplits: Math.min(s.batch, Math.floor((1 << 25) / size)),
           cost: convCost(s),
         }
       : undefined;

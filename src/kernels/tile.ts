@@ -57,7 +57,7 @@ export const convConstants = (s: ConvSizes): Record<string, number> => ({
 /** What a tiled product multiplies; each has a shader file that says how its factors lie in memory. */
 export type Problem = 'Dense' | 'Conv2d' | 'Conv2dInputGrad' | 'Conv2dWeightGrad';
 
-/** Threads of a workgroup across and down, and rows and columns that each makes: tiles of edge·down × edge·across. */
+/** Threads of a workgroup across and down, and rows and columns that each makes: tiles of edge·down × edge·across (panels: 8·down). */
 interface TileShape {
   edge: 8 | 4;
   across: number;
@@ -78,9 +78,27 @@ export const tileShapes: readonly TileShape[] = [
 
 export const tileDepth = 16;
 
+/** Tiles of panel.wgsl, which takes sizes that need no care: a thread makes 8 rows of 8 or 4 columns. */
+const panelShapes: readonly TileShape[] = [
+  { edge: 8, across: 8, down: 16 },
+  { edge: 8, across: 8, down: 8 },
+  { edge: 8, across: 16, down: 16 },
+  { edge: 8, across: 16, down: 8 },
+  { edge: 4, across: 8, down: 16 },
+  { edge: 4, across: 8, down: 8 },
+  { edge: 4, across: 16, down: 16 },
+  { edge: 4, across: 16, down: 8 },
+];
+
 const tiled = new Map<string, Kernel>();
-/** The kernel of a problem: any sizes or fours, with or without an epilogue. */
-export function tiledKernel(problem: Problem, fours: boolean, edge: 8 | 4, epilogue?: Epilogue): Kernel {
+/** The kernel of a problem: any sizes, fours, or fours in panels, with or without an epilogue. */
+export function tiledKernel(
+  problem: Problem,
+  fours: boolean,
+  edge: 8 | 4,
+  epilogue?: Epilogue,
+  panel: boolean = false,
+): Kernel {
   const files = [
     fours ? 'tileVec4' : 'tileScalar',
     ...finishFiles(epilogue),
@@ -88,9 +106,9 @@ export function tiledKernel(problem: Problem, fours: boolean, edge: 8 | 4, epilo
     ...(problem === 'Dense' ? [] : ['convSizes']),
     `tile${problem}`,
     'tileRows',
-    'tile',
+    ...(panel ? ['panelSpot', `panel${problem}`, 'panel'] : ['tile']),
   ];
-  const entry = edge === 8 ? 'eights' : 'fours';
+  const entry = edge === 8 ? 'eights' : panel ? 'halves' : 'fours';
   const key = `${files.join('+')}:${entry}`;
   let kernel = tiled.get(key);
   if (!kernel) {
@@ -104,9 +122,16 @@ export function tiledKernel(problem: Problem, fours: boolean, edge: 8 | 4, epilo
 export function tiledKernels(): Kernel[] {
   const epilogues = [undefined, { activation: 1, alpha: 0 }, { activation: 0, alpha: 0, mask: true }] as const;
   const problems = Object.keys(blockCost) as Problem[];
+  const kinds = [
+    [true, false],
+    [false, false],
+    [true, true],
+  ];
   return problems.flatMap((problem) =>
-    [true, false].flatMap((fours) =>
-      epilogues.flatMap((epilogue) => ([8, 4] as const).map((edge) => tiledKernel(problem, fours, edge, epilogue))),
+    kinds.flatMap(([fours, panel]) =>
+      epilogues.flatMap((epilogue) =>
+        ([8, 4] as const).map((edge) => tiledKernel(problem, fours, edge, epilogue, panel)),
+      ),
     ),
   );
 }
@@ -124,6 +149,10 @@ export interface TiledProduct {
   size: number;
   /** Whether what is read side by side comes in fours throughout. */
   fours: boolean;
+  /** Whether panels can be cut from it: sixteen of the depth are always of one tap, of which there are 32 at most. */
+  panels: boolean;
+  /** The right factor's last two axes, where panels want them swapped: [pages, rows, columns]. */
+  swap?: readonly [number, number, number];
   /** Whether memory has the left factor along the depth, and the right one. */
   leftAlongDepth: boolean;
   rightAlongDepth: boolean;
@@ -135,14 +164,21 @@ export interface TiledProduct {
 /** How a product is cut: the shape of its tiles, and into how many shares its depth. */
 export interface Cut extends TileShape {
   shares: number;
+  panel: boolean;
 }
 
-/** `tile 128x64/8`: rows × columns / edge of a thread; `by 4` where the depth is shared out. */
-export const cutName = ({ edge, across, down, shares }: Cut): string =>
-  `tile ${edge * down}x${edge * across}/${edge}${shares > 1 ? ` by ${shares}` : ''}`;
+const rowsOf = ({ edge, down, panel }: Omit<Cut, 'shares'>): number => (panel ? 8 : edge) * down;
 
-const tilesOf = ({ m, n, phases }: TiledProduct, { edge, across, down }: TileShape): number =>
-  Math.ceil(m / (edge * down)) * Math.ceil(n / (edge * across)) * phases;
+/** `tile 128x64/8`: rows × columns / edge of a thread; `by 4` where the depth is shared out. */
+export const cutName = (cut: Cut): string =>
+  `${cut.panel ? 'panel' : 'tile'} ${rowsOf(cut)}x${cut.edge * cut.across}/${cut.edge}${cut.shares > 1 ? ` by ${cut.shares}` : ''}`;
+
+const tilesOf = ({ m, n, phases }: TiledProduct, cut: Omit<Cut, 'shares'>): number =>
+  Math.ceil(m / rowsOf(cut)) * Math.ceil(n / (cut.edge * cut.across)) * phases;
+
+/** What a swap of the right factor changes. */
+const turnedConstants = ({ problem, swap }: TiledProduct): Record<string, number> =>
+  problem === 'Dense' && swap ? { TRANSPOSE_W: 0 } : {};
 
 /** A product's dispatch; where its depth is shared out, one output after another, to be added up. */
 export function tiledCall(
@@ -154,16 +190,16 @@ export function tiledCall(
 ): Call {
   const { problem, fours, phases, leftAlongDepth, rightAlongDepth, constants, flops, bytes } = product;
   return {
-    kernel: tiledKernel(problem, fours, cut.edge, epilogue),
+    kernel: tiledKernel(problem, fours, cut.edge, epilogue, cut.panel),
     constants: {
       ...constants,
+      ...(cut.panel ? turnedConstants(product) : {}),
       SHARES: phases * cut.shares,
       WX: cut.across,
       WY: cut.down,
       EDGE: cut.edge,
       ROLLED: Number(software),
-      LEFT_ALONG_DEPTH: Number(leftAlongDepth),
-      RIGHT_ALONG_DEPTH: Number(rightAlongDepth),
+      ...(cut.panel ? {} : { LEFT_ALONG_DEPTH: Number(leftAlongDepth), RIGHT_ALONG_DEPTH: Number(rightAlongDepth) }),
       ...finishConstants(epilogue),
     },
     params: [tileDepth],
@@ -194,8 +230,9 @@ function guess(product: TiledProduct, cut: Cut): number {
   const each = Math.ceil(groups / multiprocessors);
   const atOnce = Math.min(most, each);
   const blocks = (edge * (across + down)) / threads;
+  const fetched = cut.panel ? 60 : blocks * blockCost[product.problem];
   const instructions =
-    threads * (tileDepth * (edge * edge + (edge === 8 ? 20 : 4)) + blocks * blockCost[product.problem]);
+    threads * (tileDepth * ((cut.panel ? 8 : edge) * edge + (edge === 8 ? 20 : cut.panel ? 16 : 4)) + fetched);
   const arithmetic = instructions / 128 / 0.75 / 1900;
   const step = Math.max(0.6, arithmetic * atOnce);
   const steps = Math.ceil(product.k / tileDepth / cut.shares) + 2;
@@ -203,24 +240,33 @@ function guess(product: TiledProduct, cut: Cut): number {
   return Math.ceil(each / atOnce) * steps * step + adding;
 }
 
-/** Cuts on offer to a tuner, in the order of the guess. */
-const offered = 8;
+/** Panels and tiles on offer to a tuner, each in the order of the guess. */
+const offered = { panels: 6, tiles: 4 };
 
 /** Ways to cut a product, the likeliest fastest first. On a processor every shape is offered, whole and in one case shared. */
 export function cuts(product: TiledProduct, software: boolean): Cut[] {
+  const panels = product.panels ? panelShapes.map((shape) => ({ ...shape, panel: true })) : [];
+  const tiles = tileShapes.map((shape) => ({ ...shape, panel: false }));
   if (software) {
-    const shared = { ...tileShapes[tileShapes.length - 1], shares: 2 };
-    return [...tileShapes.map((shape) => ({ ...shape, shares: 1 })), shared];
+    const shared = [tiles[tiles.length - 1], ...panels.slice(-1)].map((shape) => ({ ...shape, shares: 2 }));
+    return [...[...tiles, ...panels].map((shape) => ({ ...shape, shares: 1 })), ...shared];
   }
   const steps = Math.ceil(product.k / tileDepth);
   const most = Math.min(steps / 4, (1 << 26) / product.size);
-  const all = tileShapes.flatMap((shape) =>
-    [1, 2, 4, 8, 16, 32, 64]
-      .filter((shares) => shares === 1 || (shares <= most && tilesOf(product, shape) * shares <= 32 * multiprocessors))
-      .map((shares) => ({ ...shape, shares })),
-  );
-  const ranked = all.map((cut) => ({ cut, time: guess(product, cut) })).sort((a, b) => a.time - b.time);
-  return ranked.slice(0, offered).map(({ cut }) => cut);
+  const ranked = (shapes: readonly Omit<Cut, 'shares'>[], count: number): Cut[] =>
+    shapes
+      .flatMap((shape) =>
+        [1, 2, 4, 8, 16, 32, 64]
+          .filter(
+            (shares) => shares === 1 || (shares <= most && tilesOf(product, shape) * shares <= 32 * multiprocessors),
+          )
+          .map((shares) => ({ ...shape, shares })),
+      )
+      .map((cut) => ({ cut, time: guess(product, cut) }))
+      .sort((a, b) => a.time - b.time)
+      .slice(0, count)
+      .map(({ cut }) => cut);
+  return [...ranked(panels, offered.panels), ...ranked(tiles, panels.length > 0 ? offered.tiles : 2 * offered.tiles)];
 }
 
 type Cost = { flops: number; bytes: number };
@@ -228,6 +274,7 @@ type Cost = { flops: number; bytes: number };
 export function conv2dProduct(s: ConvSizes, cost: Cost): TiledProduct {
   return {
     problem: 'Conv2d',
+    panels: s.channels % 16 === 0 && s.outChannels % 4 === 0 && s.kernelHeight * s.kernelWidth <= 32,
     m: s.batch * s.outHeight * s.outWidth,
     n: s.outChannels,
     k: s.kernelHeight * s.kernelWidth * s.channels,
@@ -245,6 +292,8 @@ export function conv2dInputGradProduct(s: ConvSizes, cost: Cost): TiledProduct {
   const taps = Math.ceil(s.kernelHeight / s.strideH) * Math.ceil(s.kernelWidth / s.strideW);
   return {
     problem: 'Conv2dInputGrad',
+    panels: s.outChannels % 16 === 0 && s.channels % 4 === 0 && taps <= 32,
+    swap: [s.kernelHeight * s.kernelWidth, s.channels, s.outChannels],
     m: s.batch * Math.ceil(s.height / s.strideH) * Math.ceil(s.width / s.strideW),
     n: s.channels,
     k: taps * s.outChannels,
@@ -263,6 +312,7 @@ export function conv2dWeightGradProduct(s: ConvSizes, cost: Cost): TiledProduct 
   const k = s.batch * s.outHeight * s.outWidth;
   return {
     problem: 'Conv2dWeightGrad',
+    panels: s.channels % 4 === 0 && s.outChannels % 4 === 0,
     m,
     n: s.outChannels,
     k,
@@ -286,6 +336,8 @@ export function denseProduct(
 ): TiledProduct {
   return {
     problem: 'Dense',
+    panels: n % 4 === 0 && (transposeX ? m % 4 === 0 : k % 16 === 0),
+    swap: transposeW ? [1, n, k] : undefined,
     m,
     n,
     k,

@@ -108,6 +108,36 @@ describe('tiled products', () => {
   });
 });
 
+/** Sixteen of the depth in one tap, rows and columns that are no whole tiles, phases with unlike numbers of taps. */
+const panels: [string, (g: Graph) => Node][] = [
+  ['dense', (g) => b.dense(g.variable('x', [70, 48]), g.variable('w', [48, 36]))],
+  [
+    'dense, left transposed',
+    (g) => b.dense(g.variable('x', [70, 68]), g.variable('w', [70, 36]), { transposeX: true }),
+  ],
+  [
+    'dense, right transposed',
+    (g) => b.dense(g.variable('x', [19, 64]), g.variable('w', [36, 64]), { transposeW: true }),
+  ],
+  ['conv2d', (g) => b.conv2d(g.variable('x', [3, 9, 8, 16]), g.variable('f', [5, 5, 16, 36]), wide)],
+  [
+    'conv2dInputGrad',
+    (g) =>
+      b.conv2dInputGrad(g.variable('y', [3, 5, 4, 16]), g.variable('f', [5, 5, 36, 16]), { ...wide, size: [9, 8] }),
+  ],
+  [
+    'conv2dWeightGrad',
+    (g) =>
+      b.conv2dWeightGrad(g.variable('x', [3, 9, 7, 8]), g.variable('y', [3, 5, 7, 12]), { ...same, kernel: [3, 3] }),
+  ],
+];
+describe('products in panels', () => {
+  it.each(panels)('%s', async (_, build) => {
+    for (const variant of ['panel 64x64/8', 'panel 128x32/4', 'panel 64x64/4 by 2'])
+      expect(await off(variant, build), variant).toBeLessThan(1e-6);
+  });
+});
+
 /** More than a subgroup's rows and columns, and not whole multiples of them; taps that meet the image at one end only. */
 const bySubgroups: [string, (g: Graph) => Node][] = [
   ['dense', (g) => b.dense(g.variable('x', [37, 70]), g.variable('w', [70, 92]))],

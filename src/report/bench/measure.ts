@@ -37,6 +37,8 @@ export interface BenchOptions {
   all?: boolean;
   /** How it was called, for the report. */
   command?: string;
+  /** After each case, what there is so far: a run cut short keeps it. */
+  onReport?: (report: BenchReport) => void;
   /** Before each case, and at the end of all. */
   onProgress?: (done: number, total: number, name: string) => void;
 }
@@ -69,6 +71,7 @@ export async function bench(cases: readonly BenchCase[], options: BenchOptions =
     const ceilings = await measureCeilings(device);
     const rows: BenchRow[] = [];
     const leftOut: LeftOut[] = [];
+    const about = origin(device.info, options.command ?? 'matgan bench');
     for (const [i, c] of cases.entries()) {
       options.onProgress?.(i, cases.length, c.name);
       const long = options.all || !device.info.software ? undefined : tooLong(c, ceilings);
@@ -79,10 +82,11 @@ export async function bench(cases: readonly BenchCase[], options: BenchOptions =
       const row = await measure(executor, meter, c, ceilings, options);
       if (typeof row === 'string') leftOut.push({ name: c.name, reason: row });
       else rows.push(row);
+      options.onReport?.({ ...about, ceilings, rows, leftOut });
     }
     options.onProgress?.(cases.length, cases.length, '');
     markBest(rows);
-    return { ...origin(device.info, options.command ?? 'matgan bench'), ceilings, rows, leftOut };
+    return { ...about, ceilings, rows, leftOut };
   } finally {
     device.destroy();
   }
