@@ -1,1 +1,2 @@
+// Subgroups, for the files that follow: WGSL wants this line before all others.
 enable subgroups;

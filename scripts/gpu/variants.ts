@@ -9,10 +9,9 @@ import { newGraph, ops } from '../../src/autograd/ops/index.ts';
 import { Stream } from '../../src/autograd/philox.ts';
 import { evaluate } from '../../src/autograd/reference.ts';
 import { openDevice } from '../../src/kernels/device.ts';
-import type { Target } from '../../src/kernels/lower.ts';
+import { type Target, targetOf, tunedOps } from '../../src/kernels/lower.ts';
 
-const families = ['dense', 'conv2d', 'conv2dInputGrad', 'conv2dWeightGrad', 'sum', 'moments', 'batchNormSums'] as const;
-const wanted = process.argv[2] ? process.argv[2].split(',') : families;
+const wanted: readonly string[] = process.argv[2] ? process.argv[2].split(',') : tunedOps;
 const only = process.argv[3]?.split(';');
 
 const device = await openDevice();
@@ -20,7 +19,7 @@ const executor = new GpuExecutor(device, { poison: true });
 const tried: Record<string, number> = {};
 let worst = 0;
 let wrong = 0;
-for (const name of families.filter((family) => wanted.includes(family))) {
+for (const name of tunedOps.filter((family) => wanted.includes(family))) {
   const op = ops[name];
   for (const sample of op.samples) {
     const graph = newGraph();
@@ -41,7 +40,7 @@ for (const name of families.filter((family) => wanted.includes(family))) {
     const [expected] = evaluate([output], variable);
     let names: readonly string[] = [];
     const target = (choose?: string): Target => ({
-      software: device.info.software,
+      ...targetOf(device.info),
       choose: (_op, _sizes, all) => {
         names = all;
         return choose;

@@ -34,6 +34,8 @@ export interface TuneOptions {
   onProgress?: (done: number, total: number, name: string) => void;
   /** After each kernel: a run cut short keeps what it has. */
   onChoice?: (key: string, variant: string) => void;
+  /** Only the kernels of this op. */
+  op?: string;
   /** Keys to leave alone, e.g. those measured already. */
   known?: ReadonlySet<string>;
 }
@@ -71,12 +73,14 @@ export function tunable(
 export async function tune(
   executor: GpuExecutor,
   step: Step,
-  { sampleMs = 2, samples = 7, onProgress, onChoice, known }: TuneOptions = {},
+  { sampleMs = 2, samples = 7, onProgress, onChoice, op: only, known }: TuneOptions = {},
 ): Promise<{ choices: Map<string, string>; rows: TuneRow[] }> {
   const target: Target = targetOf(executor.device.info);
   const choices = new Map<string, string>();
   const rows: TuneRow[] = [];
-  const wanted = tunable(step, target).filter(({ op, sizes }) => !known?.has(choiceKey(op, sizes)));
+  const wanted = tunable(step, target).filter(
+    ({ op, sizes }) => !known?.has(choiceKey(op, sizes)) && (only === undefined || op === only),
+  );
   // All at once, on as many cores as there are: a plan at a time would wait for its own few.
   await executor.warm(
     wanted.flatMap(({ node, names }) => {

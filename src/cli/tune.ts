@@ -1,8 +1,9 @@
 import { SingleBar } from 'cli-progress';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { GpuExecutor } from '../autograd/executor.ts';
 import { tune as measure, type TuneRow } from '../autograd/tune.ts';
 import { openDevice } from '../kernels/device.ts';
+import { tunedOps } from '../kernels/lower.ts';
 import { saveTuning } from '../kernels/tuning.ts';
 import { loadConfig } from '../models/config.ts';
 import { makeTrainer } from '../models/run.ts';
@@ -12,14 +13,22 @@ import { integer, note, standardOptions } from './common.ts';
 interface Options {
   preset: string[];
   batch?: number;
+  op?: string;
   dryRun?: boolean;
   json?: boolean;
+}
+
+/** @throws InvalidArgumentError for an op that comes in no variants */
+function tunedOp(name: string): string {
+  if (!(tunedOps as readonly string[]).includes(name))
+    throw new InvalidArgumentError(`It takes ${tunedOps.join(', ')}.`);
+  return name;
 }
 
 /** Rows of the data set that a step is traced with; no kernel's choice depends on it. */
 const dataRows = 2048;
 
-async function run({ preset, batch, dryRun, json }: Options): Promise<void> {
+async function run({ preset, batch, op, dryRun, json }: Options): Promise<void> {
   const configs = preset.map((name) =>
     loadConfig(undefined, { preset: name, overrides: batch === undefined ? {} : { batch } }),
   );
@@ -36,6 +45,7 @@ async function run({ preset, batch, dryRun, json }: Options): Promise<void> {
         executor,
         { outputs: Object.values(trainer.outputs), updates: trainer.updates },
         {
+          op,
           known: new Set(choices.keys()),
           onChoice: (key, name) => {
             choices.set(key, name);
@@ -81,6 +91,7 @@ export function tune(): Command {
     .description('time every variant of each kernel on this adapter, and use the fastest from then on')
     .option('--preset <names...>', 'whose shapes', ['icsd', 'oqmd', 'ae'])
     .option('--batch <n>', 'another batch than the presets’', integer(1, 65_536))
+    .option('--op <name>', 'only the kernels of one op, e.g. conv2d', tunedOp)
     .option('--dry-run', 'measure, but keep nothing')
     .addHelpText(
       'after',

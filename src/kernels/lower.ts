@@ -47,6 +47,17 @@ export const targetOf = ({ software, subgroupSize }: AdapterInfo): Target => ({
 /** Where nobody says what for: the kernels that run anywhere. */
 const anywhere: Target = { software: true };
 
+/** Ops whose kernels come in variants. */
+export const tunedOps = [
+  'dense',
+  'conv2d',
+  'conv2dInputGrad',
+  'conv2dWeightGrad',
+  'sum',
+  'moments',
+  'batchNormSums',
+] as const;
+
 /** One way to compute an op. Made when chosen. */
 interface Variant {
   name: string;
@@ -54,7 +65,7 @@ interface Variant {
 }
 
 /** The target's choice; the same sizes of the same op always get the same one. */
-function pick(target: Target, op: string, sizes: object, variants: readonly Variant[]): Lowered {
+function pick(target: Target, op: (typeof tunedOps)[number], sizes: object, variants: readonly Variant[]): Lowered {
   const names = variants.map(({ name }) => name);
   const chosen = names.length > 1 ? target.choose?.(op, Object.values(sizes).join(','), names) : undefined;
   return (variants.find(({ name }) => name === chosen) ?? variants[0]).make();

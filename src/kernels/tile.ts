@@ -216,6 +216,10 @@ const multiprocessors = 132;
 /** Instructions that fetch and keep a 4×4 block, about. */
 const blockCost: Record<Problem, number> = { Dense: 50, Conv2d: 70, Conv2dInputGrad: 80, Conv2dWeightGrad: 70 };
 
+/** Workgroups that a multiprocessor holds at once, by registers: 128 a thread with 64 accumulators, 64 with 16. */
+const atOnceMost = ({ edge, across, down }: TileShape): number =>
+  Math.max(1, Math.min(16, Math.floor((edge === 8 ? 512 : 1024) / (across * down))));
+
 /**
  * A guess at the time of a product, in µs on a large GPU: waves of workgroups, whose steps take as long as their instructions or,
  * where few are on a multiprocessor, as the wait for memory does; another pass where shares are added up. Only the order counts:
@@ -225,10 +229,8 @@ function guess(product: TiledProduct, cut: Cut): number {
   const groups = tilesOf(product, cut) * cut.shares;
   const { edge, across, down } = cut;
   const threads = across * down;
-  // By registers: 128 a thread with 64 accumulators, 64 with 16.
-  const most = Math.min(16, Math.floor((edge === 8 ? 512 : 1024) / threads));
   const each = Math.ceil(groups / multiprocessors);
-  const atOnce = Math.min(most, each);
+  const atOnce = Math.min(atOnceMost(cut), each);
   const blocks = (edge * (across + down)) / threads;
   const fetched = cut.panel ? 60 : blocks * blockCost[product.problem];
   const instructions =
@@ -245,7 +247,7 @@ const offered = { panels: 6, tiles: 4 };
 
 /** Ways to cut a product, the likeliest fastest first. On a processor every shape is offered, whole and in one case shared. */
 export function cuts(product: TiledProduct, software: boolean): Cut[] {
-  const panels = product.panels ? panelShapes.map((shape) => ({ ...shape, panel: true })) : [];
+  const panels = product.panels && product.fours ? panelShapes.map((shape) => ({ ...shape, panel: true })) : [];
   const tiles = tileShapes.map((shape) => ({ ...shape, panel: false }));
   if (software) {
     const shared = [tiles[tiles.length - 1], ...panels.slice(-1)].map((shape) => ({ ...shape, shares: 2 }));
@@ -255,13 +257,14 @@ export function cuts(product: TiledProduct, software: boolean): Cut[] {
   const most = Math.min(steps / 4, (1 << 26) / product.size);
   const ranked = (shapes: readonly Omit<Cut, 'shares'>[], count: number): Cut[] =>
     shapes
-      .flatMap((shape) =>
-        [1, 2, 4, 8, 16, 32, 64]
-          .filter(
-            (shares) => shares === 1 || (shares <= most && tilesOf(product, shape) * shares <= 32 * multiprocessors),
-          )
-          .map((shares) => ({ ...shape, shares })),
-      )
+      .flatMap((shape) => {
+        const tiles = tilesOf(product, shape);
+        // Powers of two, and what fills the device's workgroups once, twice and four times.
+        const filling = [1, 2, 4].map((waves) => Math.floor((waves * multiprocessors * atOnceMost(shape)) / tiles));
+        return [...new Set([1, 2, 4, 8, 16, 32, 64, ...filling])]
+          .filter((shares) => shares === 1 || (shares > 1 && shares <= most && tiles * shares <= 32 * multiprocessors))
+          .map((shares) => ({ ...shape, shares }));
+      })
       .map((cut) => ({ cut, time: guess(product, cut) }))
       .sort((a, b) => a.time - b.time)
       .slice(0, count)

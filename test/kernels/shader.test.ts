@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ShaderError } from '../../src/errors.ts';
 import { type Device, openDevice } from '../../src/kernels/device.ts';
 import { compileModule, type Kernel, PipelineCache, shaderSource } from '../../src/kernels/kernel.ts';
+import { subgroupKernels } from '../../src/kernels/subgroup.ts';
 import { kernels } from '../../src/kernels/table.ts';
 import { tiledKernels } from '../../src/kernels/tile.ts';
 import { packageRoot } from '../../src/paths.ts';
@@ -23,15 +24,17 @@ describeGpu('shaders', () => {
     await expect(compileModule(device, files)).resolves.toBeDefined();
   });
 
-  it.each(tiledKernels().map((kernel) => [`${kernel.files.join('+')}:${kernel.entry}`, kernel] as const))(
-    '%s compiles',
-    async (_, { files }) => {
-      await expect(compileModule(device, files)).resolves.toBeDefined();
-    },
-  );
+  it.for(
+    [...tiledKernels(), ...subgroupKernels()].map(
+      (kernel) => [`${kernel.files.join('+')}:${kernel.entry}`, kernel] as const,
+    ),
+  )('%s compiles', async ([, { files }], { skip }) => {
+    skip(files[0] === 'enableSubgroups' && !device.features.has('subgroups'), 'the adapter has no subgroups');
+    await expect(compileModule(device, files)).resolves.toBeDefined();
+  });
 
   it('every file of shaders/ is used, and by the names in the table', () => {
-    const all = [...Object.values<Kernel>(kernels), ...tiledKernels()];
+    const all = [...Object.values<Kernel>(kernels), ...tiledKernels(), ...subgroupKernels()];
     const used = new Set(all.flatMap(({ files }) => files));
     const found = readdirSync(`${packageRoot}/shaders`).map((name) => name.replace(/\.wgsl$/, ''));
     // The ceilings are measured by two kernels of their own.
