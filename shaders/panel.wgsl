@@ -54,12 +54,12 @@ fn fetchLeft(t: Tile, spot: Spot, k: u32, end: u32, block: u32) -> mat4x4f {
   if (TURNED) {
     let step = stepOf(t.share, k);
     let by = step.left + block;
-    // Always a load, of the first element where the tap misses: a branch a row costs more than what it saves.
-    let met = ((spot.taps >> vec4u(step.tap)) & vec4u(1u)) != vec4u();
-    let at = select(vec4u(), spot.at + by, met);
-    let rows = mat4x4f(
-      select(vec4f(), left[at.x], met.x), select(vec4f(), left[at.y], met.y),
-      select(vec4f(), left[at.z], met.z), select(vec4f(), left[at.w], met.w));
+    // Branches: loading always and selecting was 3 % slower.
+    var rows = mat4x4f();
+    if (((spot.taps.x >> step.tap) & 1u) != 0u) { rows[0] = left[spot.at.x + by]; }
+    if (((spot.taps.y >> step.tap) & 1u) != 0u) { rows[1] = left[spot.at.y + by]; }
+    if (((spot.taps.z >> step.tap) & 1u) != 0u) { rows[2] = left[spot.at.z + by]; }
+    if (((spot.taps.w >> step.tap) & 1u) != 0u) { rows[3] = left[spot.at.w + by]; }
     return transpose(rows);
   }
   return unturned(t.share, spot, k + 4u * block, end);
