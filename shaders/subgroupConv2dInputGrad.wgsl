@@ -8,6 +8,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> left: array<f32>;
+@group(0) @binding(1) var<storage, read> pairs: array<vec2f>;
 @group(0) @binding(2) var<storage, read> right: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 const OUTSIDE = 0xffffffffu;
@@ -26,14 +27,14 @@ fn taps(at: u32, stride: u32, kernel: u32, size: u32) -> Taps {
   return Taps(select(0u, min((kernel - 1u - tap) / stride, output) + 1u, tap < kernel), tap, output);
 }
 
-fn placeOf(group: u32, width: u32) -> Place {
+fn placeOf(group: u32, width: u32, rows: u32) -> Place {
   let across = (fours() + width - 1u) / width;
-  let down = (p.batch + ROWS - 1u) / ROWS;
+  let down = (p.batch + rows - 1u) / rows;
   let place = group / across / down;
   let h = taps(place / p.width + p.top, p.strideH, p.kernelHeight, p.outHeight);
   let w = taps(place % p.width + p.left, p.strideW, p.kernelWidth, p.outWidth);
   return Place(
-    group / across % down * ROWS, group % across * width, select(place, OUTSIDE, place >= p.height * p.width),
+    group / across % down * rows, group % across * width, select(place, OUTSIDE, place >= p.height * p.width),
     vec2u(0u, h.count), vec2u(0u, w.count), vec2u(h.output, w.output), vec2u(h.tap, w.tap));
 }
 
@@ -44,6 +45,19 @@ fn runAt(t: Place, major: u32, minor: u32) -> Run {
   let at = (t.origin.x - major) * p.outWidth + t.origin.y - minor;
   return Run(at * p.outChannels, tap * p.outChannels * rightStep(), p.outChannels);
 }
+
+/// A row's term at `at` and the next one: channels are even in number where this is asked.
+fn pairAt(at: u32, more: bool) -> vec2f { return pairs[at / 2u]; }
+
+/// Of four groups of eight rows, this lane's own: where they begin.
+fn rowsAt(t: Place, lane: u32) -> vec4u {
+  return vec4u(rowAt(t, lane), rowAt(t, lane + LANES), rowAt(t, lane + 2u * LANES), rowAt(t, lane + 3u * LANES));
+}
+fn termsAt(rows: vec4u, i: u32, more: bool) -> mat4x2f {
+  return mat4x2f(pairAt(rows.x + i, more), pairAt(rows.y + i, more), pairAt(rows.z + i, more), pairAt(rows.w + i, more));
+}
+/// The row of an entry's m-th sum.
+fn rowOf(m: u32) -> u32 { return m; }
 
 fn put(t: Place, m: u32, four: u32, v: vec4f) {
   if (t.row + m >= p.batch || four >= fours()) { return; }

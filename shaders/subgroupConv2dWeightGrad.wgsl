@@ -9,6 +9,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> left: array<f32>;
+@group(0) @binding(1) var<storage, read> quads: array<vec4f>;
 @group(0) @binding(2) var<storage, read> right: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 const OUTSIDE = 0xffffffffu;
@@ -24,9 +25,9 @@ fn outputs(tap: u32, padding: u32, stride: u32, size: u32, count: u32) -> vec2u 
   return vec2u(first, max(first, min(last, count)));
 }
 
-fn placeOf(group: u32, width: u32) -> Place {
+fn placeOf(group: u32, width: u32, rows: u32) -> Place {
   let across = (fours() + width - 1u) / width;
-  let down = (p.channels + ROWS - 1u) / ROWS;
+  let down = (p.channels + rows - 1u) / rows;
   let taps = p.kernelHeight * p.kernelWidth;
   let split = group / across / down / taps;
   let tap = vec2u(group / across / down % taps / p.kernelWidth, group / across / down % p.kernelWidth);
@@ -34,7 +35,7 @@ fn placeOf(group: u32, width: u32) -> Place {
   let share = (p.batch + p.splits - 1u) / p.splits;
   let image = min(split * share, p.batch);
   return Place(
-    group / across % down * ROWS, group % across * width, select(group / across / down, OUTSIDE, split >= p.splits),
+    group / across % down * rows, group % across * width, select(group / across / down, OUTSIDE, split >= p.splits),
     vec2u(image, min(image + share, p.batch)), outputs(tap.x, p.top, p.strideH, p.height, p.outHeight),
     outputs(tap.y, p.left, p.strideW, p.width, p.outWidth), tap);
 }
@@ -48,6 +49,19 @@ fn runAt(t: Place, image: u32, oh: u32) -> Run {
     ((image * p.height + h) * p.width + w) * p.channels, ((image * p.outHeight + oh) * p.outWidth + t.origin.x) * rightStep(),
     t.origin.y - t.origin.x);
 }
+
+/// Four channels side by side, in one load: this lane's rows of each group are those, not every eighth. Channels come in fours where
+/// this is asked.
+fn rowsAt(t: Place, lane: u32) -> vec4u { return vec4u(min(t.row + 4u * lane, p.channels - 4u)); }
+/// A run's term at `i` and the next one, or nothing where that is not of the run.
+fn termsAt(rows: vec4u, i: u32, more: bool) -> mat4x2f {
+  let at = rows.x + i;
+  let x = quads[at / 4u];
+  let y = select(vec4f(), quads[select(at, at + leftStep(), more) / 4u], more);
+  return mat4x2f(x.x, y.x, x.y, y.y, x.z, y.z, x.w, y.w);
+}
+/// The row of an entry's m-th sum.
+fn rowOf(m: u32) -> u32 { return 4u * (m % LANES) + m / LANES; }
 
 fn put(t: Place, m: u32, four: u32, v: vec4f) {
   if (t.row + m >= p.channels || four >= fours()) { return; }

@@ -7,6 +7,7 @@ import {
   subgroupEntries,
   subgroupGroups,
   subgroupLanes,
+  subgroupName,
   subgroupUse,
 } from './subgroup.ts';
 import { kernels } from './table.ts';
@@ -163,6 +164,8 @@ interface BySubgroups extends Omit<SubgroupProduct, 'params' | 'constants' | 'fl
   /** Parameters and constants of the shader, for so many shares. */
   params: (splits: number) => readonly number[];
   constants?: Readonly<Record<string, number>>;
+  /** Whether memory has the left factor's terms in pairs, or its rows in fours. */
+  even: boolean;
   /** Shares that the sum allows. */
   leastSplits?: number;
   mostSplits: number;
@@ -180,7 +183,7 @@ function withSubgroups(
 ): readonly Variant[] {
   if (!subgroups || !product) return others;
   const { m, n, times, size, swap, cost } = product;
-  const variants = subgroupEntries(n).map((entry): Variant => {
+  const variants = subgroupEntries(m, n, product.even).map((entry): Variant => {
     const make = (): Lowered => {
       const wanted = Math.floor(enoughSubgroups / (subgroupGroups(m, n, entry) * times));
       const splits = Math.max(1, product.leastSplits ?? 1, Math.min(product.mostSplits, wanted));
@@ -198,7 +201,7 @@ function withSubgroups(
       if (splits > 1) calls.push(...reducePasses(1, splits, size, 1, false, to, 'out', temps));
       return joined ? { temps, calls } : finishApart({ temps, calls }, size, n, epilogue);
     };
-    return { name: `subgroup ${entry}`, make };
+    return { name: subgroupName(entry), make };
   });
   return subgroupUse(m, n) >= worthSubgroups ? [...variants, ...others] : [...others, ...variants];
 }
@@ -504,6 +507,7 @@ export function dense(
           size: rows * columns,
           params: (splits) => [rows, columns, depth, splits],
           constants: { LEFT_TRANSPOSED: Number(transposeX) },
+          even: true,
           mostSplits: Math.floor(depth / 64),
           swap: transposeW ? [1, columns, depth] : undefined,
           cost,
@@ -620,6 +624,7 @@ export function conv2d(s: ConvSizes, target: Target = anywhere, epilogue?: Epilo
           times: places,
           size,
           params: () => convParams(s),
+          even: s.channels % 2 === 0,
           mostSplits: 1,
           cost: convCost(s),
         }
@@ -724,6 +729,7 @@ export function conv2dInputGrad(s: ConvSizes, target: Target = anywhere, epilogu
           times: s.height * s.width,
           size,
           params: () => convParams(s),
+          even: s.outChannels % 2 === 0,
           mostSplits: 1,
           swap: [s.kernelHeight * s.kernelWidth, s.channels, s.outChannels],
           cost,
@@ -765,6 +771,7 @@ export function conv2dWeightGrad(s: ConvSizes, target: Target = anywhere): Lower
           times: s.kernelHeight * s.kernelWidth,
           size,
           params: (splits) => [...convParams(s), splits],
+          even: s.channels % 4 === 0,
           leastSplits: Math.min(s.batch, Math.ceil((s.batch * s.outHeight * s.outWidth) / longSum)),
           mostSplits: Math.min(s.batch, Math.floor((1 << 25) / size)),
           cost: convCost(s),

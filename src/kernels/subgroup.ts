@@ -4,9 +4,14 @@ import { type Epilogue, finishConstants, finishFiles, type Problem } from './til
 
 /** Lanes of a subgroup that the shader is written for: one AVX register. */
 export const subgroupLanes = 8;
-/** Rows that a subgroup makes, and columns of either entry. */
-const rows = 16;
-const columns = { wide: 64, narrow: 32 } as const;
+/** The shader's entries: rows and columns that a subgroup makes. */
+const entries = {
+  wide: { rows: 16, columns: 64 },
+  narrow: { rows: 16, columns: 32 },
+  tall: { rows: 32, columns: 64 },
+  tallNarrow: { rows: 32, columns: 32 },
+} as const;
+export type SubgroupEntry = keyof typeof entries;
 
 export interface SubgroupProduct {
   problem: Problem;
@@ -22,7 +27,7 @@ export interface SubgroupProduct {
 
 const made = new Map<string, Kernel>();
 /** The kernel of a problem: `wide` or `narrow`, with or without an epilogue. */
-export function subgroupKernel(problem: Problem, entry: keyof typeof columns, epilogue?: Epilogue): Kernel {
+export function subgroupKernel(problem: Problem, entry: SubgroupEntry, epilogue?: Epilogue): Kernel {
   const files = ['enableSubgroups', ...finishFiles(epilogue), `subgroup${problem}`, 'subgroup'];
   const key = `${files.join('+')}:${entry}`;
   let kernel = made.get(key);
@@ -38,32 +43,45 @@ export function subgroupKernels(): Kernel[] {
   const epilogues = [undefined, { activation: 1, alpha: 0 }, { activation: 0, alpha: 0, mask: true }] as const;
   const problems: Problem[] = ['Dense', 'Conv2d', 'Conv2dInputGrad', 'Conv2dWeightGrad'];
   return problems.flatMap((problem) =>
-    (['wide', 'narrow'] as const).flatMap((entry) =>
+    (Object.keys(entries) as SubgroupEntry[]).flatMap((entry) =>
       epilogues.map((epilogue) => subgroupKernel(problem, entry, epilogue)),
     ),
   );
 }
 
-/** Entries on offer, the likeliest faster first: the wider one where its columns are used. */
-export const subgroupEntries = (n: number): (keyof typeof columns)[] => {
-  const narrow = Math.ceil(n / columns.narrow) % 2 === 1 && n < 2 * columns.wide;
-  return narrow ? ['narrow', 'wide'] : ['wide', 'narrow'];
+/** Share of an entry's products that are of use. */
+const useOf = (m: number, n: number, entry: SubgroupEntry): number => {
+  const { rows, columns } = entries[entry];
+  return (m / (rows * Math.ceil(m / rows))) * (n / (columns * Math.ceil(n / columns)));
 };
 
-/** Share of a subgroup's products that are of use. */
-export function subgroupUse(m: number, n: number): number {
-  const width = columns[subgroupEntries(n)[0]];
-  return (m / (rows * Math.ceil(m / rows))) * (n / (width * Math.ceil(n / width)));
-}
+/**
+ * What an entry makes of lanes that are of use, roughly: measured in a product of 1024³. `tall` makes 1.7 of them, but takes lavapipe's
+ * compiler three seconds each, a minute for a whole step: it comes after `tallNarrow`, for a tuner to find.
+ */
+const pace: Readonly<Record<SubgroupEntry, number>> = { wide: 1, narrow: 0.85, tall: 1.4, tallNarrow: 1.5 };
+
+/** Entries on offer, the likeliest faster first; those with two terms a round where memory has them in pairs (`even`). */
+export const subgroupEntries = (m: number, n: number, even: boolean): SubgroupEntry[] =>
+  (Object.keys(entries) as SubgroupEntry[])
+    .filter((entry) => even || entries[entry].rows === 16)
+    .sort((a, b) => pace[b] * useOf(m, n, b) - pace[a] * useOf(m, n, a));
+
+/** The largest share of a subgroup's products that are of use. */
+export const subgroupUse = (m: number, n: number): number => Math.max(useOf(m, n, 'wide'), useOf(m, n, 'narrow'));
+
+/** `subgroup 16x64`: rows × columns. */
+export const subgroupName = (entry: SubgroupEntry): string =>
+  `subgroup ${entries[entry].rows}x${entries[entry].columns}`;
 
 /** Workgroups of a product, taken once. */
-export const subgroupGroups = (m: number, n: number, entry: keyof typeof columns): number =>
-  Math.ceil(m / rows) * Math.ceil(n / columns[entry]);
+export const subgroupGroups = (m: number, n: number, entry: SubgroupEntry): number =>
+  Math.ceil(m / entries[entry].rows) * Math.ceil(n / entries[entry].columns);
 
 /** A product's dispatch. */
 export function subgroupCall(
   { problem, m, n, times, params, constants, flops, bytes }: SubgroupProduct,
-  entry: keyof typeof columns,
+  entry: SubgroupEntry,
   buffers: readonly Operand[],
   epilogue?: Epilogue,
 ): Call {
