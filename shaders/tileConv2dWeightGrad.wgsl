@@ -19,7 +19,7 @@ fn lanesLeft(share: u32, m: u32) -> Lanes {
 /// An output position: its image, row and column.
 struct Position { image: u32, oh: u32, ow: u32 }
 
-/// The next one: by carrying, which takes a quarter of the instructions of dividing again.
+/// The next one: by carrying, which takes fewer instructions than dividing again.
 fn after(p: Position) -> Position {
   let ow = select(p.ow + 1u, 0u, p.ow + 1u == OUT_WIDTH);
   let oh = p.oh + u32(ow == 0u);

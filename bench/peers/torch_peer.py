@@ -765,11 +765,11 @@ class Runner:
             best["note"] = "; ".join(notes)
         self.emit(**best)
 
-    def todo(self):
+    def planned(self):
         """All cases: name, batch, make by layout, check, FLOP."""
-        todo = []
+        planned = []
         for case in self.cases["steps"]:
-            todo.append(
+            planned.append(
                 (
                     case["name"],
                     case["batch"],
@@ -781,7 +781,7 @@ class Runner:
         case = self.cases["generate"]
         for batch in case["batches"]:
             for decoded in (False, True):
-                todo.append(
+                planned.append(
                     (
                         f"{case['name']} batch {batch}{' decoded' if decoded else ''}",
                         batch,
@@ -791,7 +791,7 @@ class Runner:
                     )
                 )
         for op in self.cases["ops"]:
-            todo.append(
+            planned.append(
                 (
                     op["name"],
                     op["batch"],
@@ -800,21 +800,21 @@ class Runner:
                     op["flops"],
                 )
             )
-        return todo
+        return planned
 
     def run(self):
         o, text = self.options, [part for part in self.options.cases.split(";") if part] or [""]
         chosen = lambda name: any(part in name for part in text)
         precisions = ["f32", "TF32"] if self.device == "cuda" and not o.no_tf32 else ["f32"]
         modes = [mode for mode in o.modes.split(",") if mode]
-        todo = [t for t in self.todo() if chosen(t[0])]
-        if not todo:
+        planned = [t for t in self.planned() if chosen(t[0])]
+        if not planned:
             sys.exit(f"torch_peer: no case has {o.cases!r} in its name")
         if o.list:
-            print("\n".join(t[0] for t in todo))
+            print("\n".join(t[0] for t in planned))
             return
         # What matters most first: the time may run out.
-        for name, batch, make, check, flops in todo:
+        for name, batch, make, check, flops in planned:
             for mode in modes:
                 if self.device != "cuda" and mode != "eager":
                     self.emit(mode=mode, name=name, why="a CUDA graph needs a CUDA device")
@@ -823,7 +823,7 @@ class Runner:
                     self.row(name, mode, precision, make, check, flops)
         if o.compile:
             self.started = time.perf_counter() - o.budget
-            for name, batch, make, check, flops in todo:
+            for name, batch, make, check, flops in planned:
                 if not name.startswith(("step", "generate")):
                     continue
                 for mode in ["compiled", "compiled graph"] if self.device == "cuda" else ["compiled"]:
@@ -850,7 +850,7 @@ def serve(runner):
                 answer(ms=1000 * (time.perf_counter() - start) / message["sample"], rssMiB=rss)
                 continue
             case = message.get("first") or message["prepare"]
-            _, _, make, check, _ = next(t for t in runner.todo() if t[0] == case["name"])
+            _, _, make, check, _ = next(t for t in runner.planned() if t[0] == case["name"])
             set_tf32(precision == "TF32")
             Optimiser.capturable = "graph" in mode
             if "first" in message:

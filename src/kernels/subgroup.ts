@@ -26,7 +26,7 @@ export interface SubgroupProduct {
 }
 
 const made = new Map<string, Kernel>();
-/** The kernel of a problem: `wide` or `narrow`, with or without an epilogue. */
+/** The kernel of a problem and entry, with or without an epilogue. */
 export function subgroupKernel(problem: Problem, entry: SubgroupEntry, epilogue?: Epilogue): Kernel {
   const files = ['enableSubgroups', ...finishFiles(epilogue), `subgroup${problem}`, 'subgroup'];
   const key = `${files.join('+')}:${entry}`;
