@@ -1,7 +1,7 @@
-// Row numbers of a batch: position q = (step·draws + draw)·batch + i of an endless sequence of shuffled epochs. An epoch's
+// Row numbers of a batch, from `first` on: position q = (step·draws + draw)·batch + i of an endless sequence of shuffled epochs. An epoch's
 // permutation is a four-round Feistel network on the smallest even number of bits that holds `rows`, keyed by Philox with
 // the epoch, walked until it falls below `rows`: nothing is stored, and any step can be resumed.
-struct Params { rows: u32, batch: u32, draw: u32, draws: u32, stream: u32, key0: u32, key1: u32, half: u32 }
+struct Params { rows: u32, batch: u32, draw: u32, draws: u32, stream: u32, key0: u32, key1: u32, half: u32, first: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> step: array<u32>;
@@ -47,5 +47,5 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     v = (left << p.half) | right;
     if (v < p.rows) { break; }
   }
-  y[i] = v;
+  y[i] = p.first + v;
 }

@@ -218,10 +218,13 @@ export const randomNormal = (step: Node, shape: Shape, attrs: StreamAttrs): Node
   apply('randomNormal', [step], { ...attrs, shape: [...shape] });
 export const randomUniform = (step: Node, shape: Shape, attrs: StreamAttrs): Node =>
   apply('randomUniform', [step], { ...attrs, shape: [...shape] });
-/** Row numbers [batch] u32: a fresh permutation of all rows each epoch, `draw` of `draws` batches in this step. */
+/** Zeros at the rate, 1/(1 − rate) elsewhere: x times it is x after dropout. */
+export const randomMask = (step: Node, shape: Shape, attrs: StreamAttrs & { rate: number }): Node =>
+  apply('randomMask', [step], { ...attrs, shape: [...shape] });
+/** Row numbers [batch] u32: a fresh permutation of all rows each epoch, `draw` of `draws` batches in this step, counted from `first`. */
 export const sampleRows = (
   step: Node,
-  attrs: StreamAttrs & { rows: number; batch: number; draw: number; draws: number },
+  attrs: StreamAttrs & { rows: number; batch: number; draw: number; draws: number; first?: number },
 ): Node => apply('sampleRows', [step], attrs);
 /** Packed formulas [n,4] u32 at row numbers [batch] → [batch,85,8,1]: 1 at (element, count − 1). */
 export const unfold = (packed: Node, rowNumbers: Node): Node => apply('unfold', [packed, rowNumbers]);

@@ -233,6 +233,11 @@ async function run(options: Options): Promise<void> {
   if (json) process.stdout.write(`${JSON.stringify(rows)}\n`);
   else process.stdout.write(`${rowTable(rows)}\n`);
   for (const { name, reason } of leftOut) note(`left out: ${name}: ${reason}`);
+  const wrong = leftOut.filter((row) => row.wrong).map(({ name }) => name);
+  if (wrong.length > 0) {
+    note(`${wrong.length} of ${cases.length} cases are WRONG: ${some(wrong)}`);
+    process.exitCode = 1;
+  }
   const best = rows.find((row) => row.best);
   if (best)
     note(
@@ -269,9 +274,9 @@ export function bench(): Command {
     .option('--profile <file>', `one case as a trace, a slice a dispatch (${usual} where no --filter says)`)
     .addHelpText(
       'after',
-      '\nEvery kernel is held against the f64 reference before it is timed; a wrong one ends the run. Steps are checked for\n' +
-        'finite losses. ± is the distance of the quartiles. GB/s counts the least bytes that the dispatches have to move.\n' +
-        'Exit code 1 where --compare finds a regression. docs/bench.md explains the table, the files and modules.',
+      '\nEvery kernel is held against the f64 reference before it is timed; a wrong one is left out, named, and makes the exit\n' +
+        'code 1. Steps are checked for finite losses. ± is the distance of the quartiles. GB/s counts the least bytes that the dispatches have to move.\n' +
+        'Exit code 1 where --compare finds a regression, too. docs/bench.md explains the table, the files and modules.',
     )
     .action(run);
   return standardOptions(command, 'matgan bench --filter conv2d --quick');

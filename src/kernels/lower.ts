@@ -955,14 +955,23 @@ export function batchNormApplyGrad(rows: number, channels: number, eps: number):
   };
 }
 
-export function random(size: number, normal: boolean, stream: number, key: readonly [number, number]): Lowered {
+/** Kinds of noise, by their number in random.wgsl. */
+const noises = { randomUniform: 0, randomNormal: 1, randomMask: 2 };
+export type Noise = keyof typeof noises;
+
+/** @param rate share of zeros of a mask, 0 for other noise */
+export function random(
+  size: number,
+  noise: Noise,
+  { stream, key, rate = 0 }: { stream: number; key: readonly [number, number]; rate?: number },
+): Lowered {
   return {
     temps: [],
     calls: [
       {
         kernel: kernels.random,
-        constants: { NORMAL: normal ? 1 : 0 },
-        params: [size, stream, key[0], key[1]],
+        constants: { KIND: noises[noise] },
+        params: [size, stream, key[0], key[1], f32(rate), f32(1 / (1 - rate))],
         workgroups: grid(Math.ceil(size / 4)),
         buffers: [input(0), 'out'],
         bytes: 4 * size,
@@ -981,13 +990,14 @@ export function sampleRows(a: {
   draws: number;
   stream: number;
   key: readonly [number, number];
+  first?: number;
 }): Lowered {
   return {
     temps: [],
     calls: [
       {
         kernel: kernels.sampleRows,
-        params: [a.rows, a.batch, a.draw, a.draws, a.stream, a.key[0], a.key[1], feistelHalfBits(a.rows)],
+        params: [a.rows, a.batch, a.draw, a.draws, a.stream, a.key[0], a.key[1], feistelHalfBits(a.rows), a.first ?? 0],
         workgroups: grid(a.batch),
         buffers: [input(0), 'out'],
         bytes: 4 * a.batch,

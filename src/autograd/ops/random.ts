@@ -8,42 +8,53 @@ const isStep = (name: string, shape: readonly number[]): void => {
   if (showShape(shape) !== '[2]') throw new ShapeError(`${name}: the step counter is [2], not ${showShape(shape)}`);
 };
 
-function noise(normal: boolean): Op {
-  const name = normal ? 'randomNormal' : 'randomUniform';
+const summaries: Record<lower.Noise, string> = {
+  randomNormal: 'normal noise from Philox: a function of seed, stream, step [2] u32 and the element’s number',
+  randomUniform: 'uniform noise in (0, 1) from Philox',
+  randomMask: 'zeros at a rate, 1/(1 − rate) elsewhere, from Philox: what dropout multiplies by',
+};
+
+function noise(name: lower.Noise): Op {
+  const samples: Sample[] = [
+    { inputs: [counter([0, 0])], attrs: { key: [1, 0], stream: 0, shape: [1] } },
+    { inputs: [counter([7, 0])], attrs: { key: [123456789, 42], stream: 3, shape: [257] } },
+    { inputs: [counter([0xffffffff, 1])], attrs: { key: [0xffffffff, 5], stream: 1, shape: [32, 65] } },
+  ];
+  const isMask = name === 'randomMask';
   return {
-    summary: normal
-      ? 'normal noise from Philox: a function of seed, stream, step [2] u32 and the element’s number'
-      : 'uniform noise in (0, 1) from Philox',
+    summary: summaries[name],
     inputTypes: ['u32'],
-    shape: ([step], { shape }) => {
+    shape: ([step], { shape, rate }) => {
       isStep(name, step.shape);
+      if (isMask && !(rate >= 0 && rate < 1)) throw new ShapeError(`randomMask: rate ${rate}, it takes 0 to under 1`);
       return shape;
     },
     vjp: { none: 'noise does not depend on anything that can be trained' },
-    reference: ([step], { key, stream }, out) => {
+    reference: ([step], { key, stream, rate }, out) => {
       for (let t = 0; t * 4 < out.data.length; t++) {
         const words = philox([t, stream, step.data[0], step.data[1]], key);
         const v = [...words].map(open01);
-        if (normal) {
+        if (name === 'randomNormal') {
           for (const k of [0, 2]) {
             const radius = Math.sqrt(-2 * Math.log(v[k]));
             const angle = 2 * Math.PI * v[k + 1];
             [v[k], v[k + 1]] = [radius * Math.cos(angle), radius * Math.sin(angle)];
           }
         }
-        for (let k = 0; k < 4 && t * 4 + k < out.data.length; k++) out.data[t * 4 + k] = v[k];
+        for (let k = 0; k < 4 && t * 4 + k < out.data.length; k++) {
+          out.data[t * 4 + k] = !isMask ? v[k] : v[k] < Math.fround(rate) ? 0 : 1 / (1 - rate);
+        }
       }
     },
-    roundings: () => (normal ? 64 : 0),
+    roundings: () => (name === 'randomNormal' ? 64 : isMask ? 1 : 0),
     lowering: {
-      kernels: ({ shape, attrs }) => lower.random(sizeOf(shape), normal, attrs.stream, attrs.key),
+      kernels: ({ shape, attrs }) =>
+        lower.random(sizeOf(shape), name, { stream: attrs.stream, key: attrs.key, rate: attrs.rate }),
     },
-    samples: [
-      { inputs: [counter([0, 0])], attrs: { key: [1, 0], stream: 0, shape: [1] } },
-      { inputs: [counter([7, 0])], attrs: { key: [123456789, 42], stream: 3, shape: [257] } },
-      { inputs: [counter([0xffffffff, 1])], attrs: { key: [0xffffffff, 5], stream: 1, shape: [32, 65] } },
-    ],
-    errors: [],
+    samples: isMask ? samples.map(({ inputs, attrs }, i) => ({ inputs, attrs: { ...attrs, rate: i * 0.3 } })) : samples,
+    errors: isMask
+      ? [{ shapes: [[2]], attrs: { key: [0, 0], stream: 0, shape: [3], rate: 1 }, message: /rate 1,/ }]
+      : [],
   };
 }
 
@@ -113,33 +124,37 @@ const cellsSample = (() => {
 })();
 
 export const random = {
-  randomNormal: noise(true),
-  randomUniform: noise(false),
+  randomNormal: noise('randomNormal'),
+  randomUniform: noise('randomUniform'),
+  randomMask: noise('randomMask'),
   sampleRows: {
     summary: 'row numbers [batch] u32 of one draw: every row once an epoch, in an order of its own each epoch',
     dtype: 'u32',
     inputTypes: ['u32'],
-    shape: ([step], { rows, batch, draw, draws }) => {
+    shape: ([step], { rows, batch, draw, draws, first = 0 }) => {
       isStep('sampleRows', step.shape);
-      if (!(Number.isSafeInteger(rows) && rows >= 1 && rows < 2 ** 30)) {
+      if (!(Number.isSafeInteger(rows) && rows >= 1 && rows + first < 2 ** 30)) {
         throw new ShapeError(`sampleRows: ${rows} rows, it takes 1 to 2^30 - 1`);
       }
       if (!(draw >= 0 && draw < draws)) throw new ShapeError(`sampleRows: draw ${draw} of ${draws}`);
       return [batch];
     },
     vjp: { none: 'row numbers are integers' },
-    reference: ([step], { rows, batch, draw, draws, stream, key }, out) => {
+    reference: ([step], { rows, batch, draw, draws, stream, key, first = 0 }, out) => {
       const now = (BigInt(step.data[1]) << 32n) | BigInt(step.data[0]);
       for (let i = 0; i < batch; i++) {
         const position = BigInt.asUintN(64, (now * BigInt(draws) + BigInt(draw)) * BigInt(batch) + BigInt(i));
-        out.data[i] = shuffledRow(position, rows, stream, key);
+        out.data[i] = first + shuffledRow(position, rows, stream, key);
       }
     },
     roundings: () => 0,
     lowering: { kernels: ({ attrs }) => lower.sampleRows(attrs) },
     samples: [
       { inputs: [counter([0, 0])], attrs: { rows: 1, batch: 3, draw: 0, draws: 1, stream: 2, key: [1, 2] } },
-      { inputs: [counter([5, 0])], attrs: { rows: 25_323, batch: 65, draw: 1, draws: 3, stream: 2, key: [9, 0] } },
+      {
+        inputs: [counter([5, 0])],
+        attrs: { rows: 25_323, batch: 65, draw: 1, draws: 3, stream: 2, key: [9, 0], first: 77 },
+      },
       {
         inputs: [counter([0xffffffff, 3])],
         attrs: { rows: 1_000_003, batch: 257, draw: 0, draws: 2, stream: 7, key: [9, 0xffffffff] },

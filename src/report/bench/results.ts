@@ -65,6 +65,8 @@ export interface BenchRow {
 export interface LeftOut {
   name: string;
   reason: string;
+  /** True where its results were not the reference's. */
+  wrong?: boolean;
 }
 
 export interface BenchReport {
