@@ -156,8 +156,8 @@ function parameterSpecs(
   });
 }
 const stridesOf = (config: Config): number[] => {
-  const up = config.model === 'ae' ? config.decoder : config.generator;
-  return up.kind === 'conv' ? up.layers.map(({ strides: [h, w] }) => h * w) : [];
+  const up = config.model === 'ae' ? config.decoder : config.model === 'gan' ? config.generator : undefined;
+  return up?.kind === 'conv' ? up.layers.map(({ strides: [h, w] }) => h * w) : [];
 };
 
 /** What a step draws, by the names that cases.json gives it; fixed inputs stand in for them. */

@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
 import { defaultMemory, Harvest, type HarvestResult } from '../chem/harvest.ts';
 import { checkOutput } from '../chem/tables.ts';
-import { DataError } from '../errors.ts';
+import { CheckpointError, DataError } from '../errors.ts';
 import { findCheckpoint } from '../models/run.ts';
 import { defaultBatch, drawSamples } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
@@ -86,6 +86,8 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   process.on('SIGINT', onInterrupt);
   process.on('SIGTERM', onInterrupt);
   try {
+    if (config.model !== 'gan')
+      throw new CheckpointError(`${path}: it is a model of kind ${config.model}; generating takes a gan`);
     const rule = options.rule ?? config.decoding;
     const started = performance.now();
     const reduce = options.reduce && rule !== 'paper';

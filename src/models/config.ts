@@ -139,16 +139,37 @@ const aeSchema = z.strictObject({
   optimiser,
 });
 
+/** Tells a generator's formulas from real ones; its samples are then kept by what it says. */
+const filterSchema = z.strictObject({
+  model: z.literal('filter'),
+  seed: common.seed,
+  batch: common.batch,
+  steps: common.steps,
+  /** Share of the generator's training rows that only measure the filter. */
+  leaveOut: z.number().positive().max(0.5),
+  decay: common.decay,
+  /** Widths of the hidden layers. */
+  hidden: z.array(whole(1, 16_384)).min(1).max(32),
+  /** Share of each hidden layer's outputs that a step leaves out. */
+  dropout: z.number().min(0).max(0.95),
+  /** Generated formulas to learn from. */
+  pool: whole(1, 2 ** 24),
+  /** Share of the generator's formulas that are kept. */
+  keep: z.number().positive().max(1),
+  optimiser,
+});
+
 export type GanConfig = z.infer<typeof ganSchema>;
 export type AeConfig = z.infer<typeof aeSchema>;
-export type Config = GanConfig | AeConfig;
+export type FilterConfig = z.infer<typeof filterSchema>;
+export type Config = GanConfig | AeConfig | FilterConfig;
 export type GeneratorConfig = z.infer<typeof generator>;
 export type CriticConfig = z.infer<typeof critic>;
 export type OptimiserConfig = z.infer<typeof optimiser>;
 export type ActivationConfig = z.infer<typeof activation>;
 export type ModelKind = Config['model'];
 
-const schemas = { gan: ganSchema, ae: aeSchema };
+const schemas = { gan: ganSchema, ae: aeSchema, filter: filterSchema };
 const presetFolder = `${packageRoot}/data/presets`;
 
 /** Names of the presets, `data/presets/NAME.yaml`. */
@@ -164,10 +185,10 @@ export function presetNames(): string[] {
  * the preset must be for; undefined takes either.
  * @throws ConfigError naming the key at fault, with the nearest right one for a misspelt key.
  */
-export function loadConfig(
-  kind: ModelKind | undefined,
+export function loadConfig<Kind extends ModelKind = ModelKind>(
+  kind: Kind | undefined,
   options: { preset: string; file?: string; overrides?: Record<string, unknown> },
-): Config {
+): Extract<Config, { model: Kind }> {
   const names = presetNames();
   if (!names.includes(options.preset)) {
     throw new ConfigError(
@@ -180,7 +201,8 @@ export function loadConfig(
   }
   const own = options.file === undefined ? {} : readYaml(options.file);
   const merged = overlay(overlay(preset, own), options.overrides ?? {});
-  return checkConfig(merged, options.file ?? `preset ${options.preset}`, preset);
+  const config = checkConfig(merged, options.file ?? `preset ${options.preset}`, preset);
+  return config as Extract<Config, { model: Kind }>;
 }
 
 /**
@@ -189,10 +211,10 @@ export function loadConfig(
  */
 export function checkConfig(value: unknown, source: string, known: unknown = value): Config {
   const model = (value as { model?: unknown } | null)?.model;
-  if (model !== 'gan' && model !== 'ae') {
+  if (model !== 'gan' && model !== 'ae' && model !== 'filter') {
     // Not what it holds: an alias of YAML can make it a circle.
     const what = typeof model === 'object' && model !== null ? 'no text' : JSON.stringify(model);
-    throw new ConfigError(`${source}: model is ${what}; it takes gan or ae`);
+    throw new ConfigError(`${source}: model is ${what}; it takes gan, ae or filter`);
   }
   const result = schemas[model].safeParse(value);
   if (result.success) {

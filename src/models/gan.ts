@@ -6,7 +6,8 @@ import { newGraph } from '../autograd/ops/index.ts';
 import { countCount, elementCount } from '../autograd/ops/random.ts';
 import { seedKey } from '../autograd/philox.ts';
 import type { PackedFormulas } from '../chem/encoding.ts';
-import type { GanConfig } from './config.ts';
+import type { FilterConfig, GanConfig } from './config.ts';
+import { filterOn } from './filter.ts';
 import { criticNetwork, generatorNetwork, type Network } from './layers.ts';
 import { type LossCheck, networkState, type StateVariable, type Trainer, trainingNorm, update } from './training.ts';
 
@@ -181,16 +182,19 @@ export interface GeneratorGraphs {
   /** The counter that the noise follows; add one after each batch. */
   counter: Node;
   count: readonly [Node, Node];
+  /** What a filter says of each formula [batch, 1], with its weights and the row numbers that it reads the formulas by. */
+  filter?: { logits: Node; state: StateVariable; rows: Node };
   /** Sets the moments of the averaged weights from one batch, and refines them by another. */
   calibrate?: { first: [Node, Node]; further: [Node, Node] };
 }
 
-/** @param rule how cells become formulas; @param seed of the noise */
+/** @param rule how cells become formulas; @param seed of the noise; @param filter judges what comes out */
 export function generatorGraphs(
   config: GanConfig,
   batch: number,
   rule: 'paper' | 'argmax',
   seed: number,
+  filter?: FilterConfig,
 ): GeneratorGraphs {
   const graph = newGraph();
   const key = seedKey(seed);
@@ -218,9 +222,17 @@ export function generatorGraphs(
     const moments = norm.packed()!;
     calibrate = { first: [running, moments], further: [running, b.ema(running, moments, 0.85)] };
   }
+  const formulas = b.decode(cells, rule);
+  let judged: GeneratorGraphs['filter'];
+  if (filter) {
+    const rows = graph.variable('generate.rows', [batch], 'u32');
+    const { state, apply } = filterOn(graph, filter, ['weights']);
+    judged = { logits: apply(b.unfold(formulas, rows)), state, rows };
+  }
   return {
-    formulas: b.decode(cells, rule),
-    variables: [counter, running],
+    formulas,
+    variables: [counter, running, ...(judged ? [judged.rows, judged.state.node] : [])],
+    filter: judged,
     counter,
     count: [counter, b.increment(counter)],
     calibrate,

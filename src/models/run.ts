@@ -6,7 +6,7 @@ import type { Executor } from '../autograd/executor.ts';
 import { type Node, showIndex, showShape } from '../autograd/graph.ts';
 import type { Anomaly, Plan, PlanStats } from '../autograd/plan.ts';
 import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../chem/dataset.ts';
-import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
+import { type PackedFormulas, rowWords, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
 import type { TableOptions } from '../chem/tables.ts';
 import { CheckpointError, DataError } from '../errors.ts';
@@ -15,6 +15,7 @@ import { aeTrainer } from './ae.ts';
 import { type Checkpoint, checkState, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
 import type { Config } from './config.ts';
 import { appendToFile, checkPlain, filterLines, isTemporary, reason, replaceFile } from './files.ts';
+import { filterTrainer } from './filter.ts';
 import { ganTrainer } from './gan.ts';
 import { lockOwner, takeLock, takenBy } from './lock.ts';
 import { initialise, type Measurement, stateRows, type Trainer } from './training.ts';
@@ -24,8 +25,17 @@ export const logName = 'log.jsonl';
 const configName = 'config.json';
 const lockName = 'lock';
 
-export const makeTrainer = (config: Config, rows: number): Trainer =>
-  config.model === 'gan' ? ganTrainer(config, rows) : aeTrainer(config, rows);
+/** @param rows packed rows that it is to be trained on */
+export function makeTrainer(config: Config, rows: number): Trainer {
+  switch (config.model) {
+    case 'gan':
+      return ganTrainer(config, rows);
+    case 'ae':
+      return aeTrainer(config, rows);
+    case 'filter':
+      return filterTrainer(config, rows);
+  }
+}
 
 /** Training and left-out rows of a data set. */
 export interface TrainingData {
@@ -222,12 +232,11 @@ const nothingDone = ({ from, config }: RunOptions) => ({
 });
 const noStats: PlanStats = { dispatches: 0, flops: 0, bytes: 0, memory: 0, buffers: 0 };
 
-/** At most 512 left-out rows, ready to be measured by models that have a measure. */
+/** Some left-out rows, ready to be measured by models that have a measure. */
 async function measurementOf({ executor, data }: RunOptions, trainer: Trainer): Promise<Measurement | undefined> {
   const { packed, rows } = data.leaveOut;
   if (rows === 0) return undefined;
-  const first = Array.from({ length: Math.min(512, rows) }, (_, i) => i);
-  return trainer.measure?.(executor, takeRows(packed, first));
+  return trainer.measure?.(executor, packed.slice(0, rowWords * Math.min(trainer.measuredRows ?? 512, rows)));
 }
 
 async function trainLocked(

@@ -1,11 +1,12 @@
 /** Formulas out of a trained generator. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Executor, GpuExecutor } from '../autograd/executor.ts';
-import type { Data, Plan } from '../autograd/plan.ts';
+import type { Plan } from '../autograd/plan.ts';
 import { type PackedFormulas, reducePacked } from '../chem/encoding.ts';
 import { CheckpointError } from '../errors.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
-import type { Config, GanConfig } from './config.ts';
+import type { Config, FilterConfig, GanConfig } from './config.ts';
+import { Sieve } from './filter.ts';
 import { ganTrainer, generatorGraphs } from './gan.ts';
 import { checkSize, criticSize, generatorSize, limits } from './size.ts';
 import type { StateVariable } from './training.ts';
@@ -18,6 +19,10 @@ export interface DrawOptions {
   rule?: 'paper' | 'argmax';
   /** Samples in one pass; `defaultBatch` unless said. */
   batch?: number;
+  /** A filter trained for this generator: `count` are then the samples that it keeps. */
+  filter?: Checkpoint;
+  /** Share of the decoded samples that the filter keeps; its configuration's unless said. */
+  keep?: number;
   onProgress?: (drawn: number) => void;
 }
 
@@ -28,6 +33,8 @@ export interface SampleOptions extends DrawOptions {
 
 /** Batches that settle the moments of averaged weights. */
 const calibrationBatches = 12;
+/** Samples that set how strict a filter is. */
+const sieveSamples = 8192;
 /** Batches handed to a graphics card before the first of them is waited for. */
 const inFlight = 4;
 
@@ -59,15 +66,31 @@ export async function drawSamples(
   }
   const batch = options.batch ?? Math.min(options.count, defaultBatch(executor, config));
   checkSize(config, `${checkpoint.path}, --batch ${batch}`, batch);
-  const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed);
+  const { filter } = options;
+  if (filter && filter.config.model !== 'filter') {
+    throw new CheckpointError(`${filter.path}: it is a model of kind ${filter.config.model}, not a filter`);
+  }
+  const filterConfig = filter?.config as FilterConfig | undefined;
+  const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed, filterConfig);
   const restored = generatorState(checkpoint, config);
   try {
     for (const variable of restored) executor.write(variable.node, assemble(checkpoint, variable));
     await calibrate(executor, graphs);
-    executor.write(graphs.counter, new Uint32Array(2));
-    const plan = await executor.plan({ outputs: [graphs.formulas], updates: [graphs.count] });
+    if (graphs.filter) {
+      const { rows, state } = graphs.filter;
+      executor.write(
+        rows,
+        Uint32Array.from({ length: batch }, (_, i) => i),
+      );
+      executor.write(state.node, assemble(filter!, state));
+    }
+    const outputs = [graphs.formulas, ...(graphs.filter ? [graphs.filter.logits] : [])];
+    const plan = await executor.plan({ outputs, updates: [graphs.count] });
     try {
-      await drawFrom(executor, plan, graphs, { ...options, batch }, receive);
+      const keep = options.keep ?? filterConfig?.keep ?? 1;
+      const sieve = graphs.filter && (await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed }));
+      executor.write(graphs.counter, new Uint32Array(2));
+      await drawFrom(executor, plan, graphs, { ...options, batch, sieve }, receive);
     } finally {
       plan.destroy();
     }
@@ -122,6 +145,35 @@ async function calibrate(executor: Executor, graphs: Graphs): Promise<void> {
   }
 }
 
+/** What a plan made of a batch: its formulas, and what the filter says of them. */
+function readBatch(plan: Plan, { formulas, filter }: Graphs): Promise<[words: Uint32Array, logits?: Float32Array]> {
+  const reads = [formulas, ...(filter ? [filter.logits] : [])].map((node) => plan.read(node));
+  return Promise.all(reads) as Promise<[Uint32Array, Float32Array?]>;
+}
+
+/** Sets how strict a filter is by samples of their own. @throws CheckpointError where none is a formula */
+async function makeSieve(
+  executor: Executor,
+  plan: Plan,
+  graphs: Graphs,
+  { batch, keep, seed }: { batch: number; keep: number; seed: number },
+): Promise<Sieve> {
+  // Far from where drawing starts: the samples that set it are not those that are handed out.
+  executor.write(graphs.counter, new Uint32Array([0, 1]));
+  const found: number[] = [];
+  for (let drawn = 0; drawn < sieveSamples; drawn += batch) {
+    plan.run();
+    const [words, logits] = await readBatch(plan, graphs);
+    for (let row = 0; row < batch; row++) if (words[4 * row] !== 0) found.push(logits![row]);
+  }
+  if (found.length === 0) {
+    throw new CheckpointError(
+      `none of ${sieveSamples} samples decodes to a formula; the generator needs more training`,
+    );
+  }
+  return new Sieve(found, keep, seed);
+}
+
 /**
  * Runs batches and hands over their rows. A graphics card has several in flight, each with its rows' way back already
  * under way, so that it never waits for the host. A software adapter computes on the host's own cores, which waiting for an
@@ -131,29 +183,31 @@ async function drawFrom(
   executor: Executor,
   plan: Plan,
   graphs: Graphs,
-  { count, batch, onProgress }: DrawOptions & { batch: number },
+  { count, batch, sieve, onProgress }: DrawOptions & { batch: number; sieve?: Sieve },
   receive: (words: Uint32Array, rows: number) => void,
 ): Promise<void> {
   const polite = !(executor instanceof GpuExecutor) || executor.device.info.software;
-  const waiting: { rows: number; words?: Promise<Data> }[] = [];
+  const waiting: { rows: number; read?: ReturnType<typeof readBatch> }[] = [];
   let asked = 0;
+  /** Samples handed over; where there is a sieve, those that it kept. */
+  let drawn = 0;
   let started = 0;
   const ask = (): void => {
-    if (asked >= count) return;
+    if (!sieve && asked >= count) return;
     plan.run();
     started = performance.now();
-    const words = polite ? undefined : plan.read(graphs.formulas);
+    const read = polite ? undefined : readBatch(plan, graphs);
     // Whoever comes to wait for it sees the error; until then it must not count as one that nobody caught.
-    words?.catch(() => {});
-    const rows = Math.min(batch, count - asked);
-    waiting.push({ rows, words });
+    read?.catch(() => {});
+    const rows = sieve ? batch : Math.min(batch, count - asked);
+    waiting.push({ rows, read });
     asked += rows;
   };
   let perBatch = 0;
   try {
     for (let i = 0; i < (polite ? 1 : inFlight); i++) ask();
-    for (let drawn = 0; drawn < count; ) {
-      const { rows, words } = waiting.shift()!;
+    while (drawn < count) {
+      const { rows, read } = waiting.shift()!;
       // The reference executor never waits for anything: a signal must get through all the same.
       if (executor.kind === 'reference') await executor.idle();
       else if (polite) {
@@ -161,17 +215,18 @@ async function drawFrom(
         if (left > 2) await sleep(left);
       }
       const awake = performance.now();
-      const read = (await (words ?? plan.read(graphs.formulas))) as Uint32Array;
+      const [words, logits] = await (read ?? readBatch(plan, graphs));
       const took = performance.now() - started;
       // The first one also compiles. One that was done before the sleep was over took less than that.
       if (drawn > 0) perBatch = performance.now() - awake < 0.05 * took ? 0.7 * perBatch : took;
       ask();
-      receive(read, rows);
-      drawn += rows;
+      const kept = sieve ? sieve.take(words, logits!, rows, count - drawn) : rows;
+      receive(words, rows);
+      drawn += kept;
       onProgress?.(drawn);
     }
   } finally {
-    await Promise.allSettled(waiting.map(({ words }) => words));
+    await Promise.allSettled(waiting.map(({ read }) => read));
   }
 }
 

@@ -70,6 +70,22 @@ export function criticSize(config: CriticConfig, outputs = 1): NetworkSize {
   };
 }
 
+/** A configuration's networks: what they are called, and how large each is. */
+function sizesOf(config: Config): readonly [names: string, sizes: readonly NetworkSize[]] {
+  switch (config.model) {
+    case 'gan':
+      return ['generator and critic', [generatorSize(config.generator), criticSize(config.critic)]];
+    case 'ae':
+      return [
+        'encoder and decoder',
+        [criticSize(config.encoder, config.decoder.latent), generatorSize(config.decoder)],
+      ];
+    case 'filter':
+      // Cells, elements and the number of elements come in; real and generated rows go through side by side.
+      return ['filter', [denseSize([cells + 85 + 1, ...config.hidden, 1], false)]];
+  }
+}
+
 /**
  * Refuses a configuration that no machine should be asked to make, by arithmetic alone. A checkpoint of a few bytes or a
  * short file of settings can name networks of any size.
@@ -77,13 +93,7 @@ export function criticSize(config: CriticConfig, outputs = 1): NetworkSize {
  * @throws ConfigError naming the bound and the settings that count
  */
 export function checkSize(config: Config, source: string, batch = config.batch): void {
-  const [names, sizes] =
-    config.model === 'gan'
-      ? (['generator and critic', [generatorSize(config.generator), criticSize(config.critic)]] as const)
-      : ([
-          'encoder and decoder',
-          [criticSize(config.encoder, config.decoder.latent), generatorSize(config.decoder)],
-        ] as const);
+  const [names, sizes] = sizesOf(config);
   const total = (of: (size: NetworkSize) => number): number => sizes.reduce((sum, size) => sum + of(size), 0);
   const refuse = (what: string, n: number, most: number, remedy: string): never => {
     throw new ConfigError(`${source}: ${names}: ${what} are ${n}, over the bound of ${most}; ${remedy}`);

@@ -32,6 +32,8 @@ export interface Trainer {
   readonly counts: Readonly<Record<string, number>>;
   /** Each loss with its gradient in a network's weights, for `checkTrainer`. */
   checks: () => readonly LossCheck[];
+  /** Left-out rows to measure at most; 512 unless said. */
+  measuredRows?: number;
   /** Figures beside the losses, from a plan of their own: loss and exact decoding of rows left out. */
   measure?: (executor: Executor, leaveOut: Uint32Array) => Promise<Measurement>;
 }
