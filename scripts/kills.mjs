@@ -9,7 +9,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const checkpoint = 'checkpoint.safetensors';
 const steps = 200;
-const every = ['--checkpoint-every', '7', '--log-every', '5'];
+const every = ['--checkpoint-every', '7', '--log-every', '5', '--sample-every', '20', '--sample-size', '64'];
 
 const adam = { name: 'adam', learningRate: 1e-3, beta1: 0.5, beta2: 0.9, eps: 1e-8 };
 const config = {
@@ -181,7 +181,7 @@ async function one(out, aim, fresh, right) {
   else if (stateOf(out).text !== right.text) fault ||= 'the checkpoint has other bits';
   else if (logOf(out) !== right.log) fault ||= 'the log has other lines';
   const left = readdirSync(out).sort().join(' ');
-  if (left !== `${checkpoint} config.json log.jsonl`) fault ||= `the folder holds ${left}`;
+  if (left !== `best.safetensors ${checkpoint} config.json log.jsonl`) fault ||= `the folder holds ${left}`;
   const moment = half ? 'writing a checkpoint' : !begun ? 'starting' : first.code === 0 ? 'done' : 'training';
   return {
     aim: aim.write ? `checkpoint ${aim.write}` : `${((aim.after ?? 0) / 1000).toFixed(2)} s`,

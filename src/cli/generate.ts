@@ -12,6 +12,7 @@ import { deviceOption, integer, note, standardOptions } from './common.ts';
 
 interface GenerateOptions {
   count: number;
+  best?: boolean;
   out: string;
   rule?: 'paper' | 'argmax';
   reduce: boolean;
@@ -37,6 +38,7 @@ export function generate(): Command {
         'paper',
       ]),
     )
+    .option('--best', "the run's best checkpoint (see train --best) instead of its last")
     .option('--no-reduce', 'keep multiples such as Na2Cl2 as they come (the paper rule never divides)')
     .option('--unique', 'write each formula once')
     .option('--judge', "judge each formula by the paper's rule: two more columns, and shares of all")
@@ -64,7 +66,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   if (existsSync(options.out) && statSync(options.out).isFile() && !options.force) {
     throw new DataError(`${options.out}: it exists; take another name, or --force`);
   }
-  const checkpoint = findCheckpoint(path);
+  const checkpoint = findCheckpoint(path, options.best ? 'best' : 'last');
   const { config } = checkpoint;
   const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);

@@ -4,9 +4,11 @@ import cliProgress from 'cli-progress';
 import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
 import { ConfigError, DataError } from '../errors.ts';
+import { type CriterionName, criteria, criteriaFor } from '../models/best.ts';
 import { type Config, checkConfig, loadConfig, type ModelKind, presetNames } from '../models/config.ts';
 import { releaseLocks } from '../models/lock.ts';
 import {
+  bestName,
   checkpointName,
   findCheckpoint,
   type LogLine,
@@ -14,6 +16,7 @@ import {
   makeRunFolder,
   train as trainRun,
 } from '../models/run.ts';
+import { percent } from '../report/table.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
 
 interface TrainOptions {
@@ -32,6 +35,10 @@ interface TrainOptions {
   logEvery: number;
   checkpointEvery: number;
   measureEvery: number;
+  sampleEvery?: number;
+  sampleSize?: number;
+  best: CriterionName | 'none';
+  patience?: number;
   device: 'auto' | 'gpu' | 'reference';
   printConfig?: boolean;
   json?: boolean;
@@ -50,6 +57,7 @@ export function train(): Command {
 }
 
 function trainModel(kind: ModelKind, about: string, preset: string): Command {
+  const names = criteriaFor(kind);
   const command = new Command(kind)
     .description(about)
     .option(
@@ -65,16 +73,40 @@ function trainModel(kind: ModelKind, about: string, preset: string): Command {
     )
     .option('--batch <n>', 'rows a step', integer(1, 65_536))
     .option('--seed <n>', 'seed of everything random', integer(0))
-    .option('--out <folder>', 'run folder: config.json, log.jsonl, checkpoint.safetensors')
+    .option('--out <folder>', 'run folder: config.json, log.jsonl, checkpoint.safetensors, best.safetensors')
     .option('--resume', 'go on with the run in --out, to the same bits as if it had never stopped')
     .option('--pause-at <step>', 'stop after this step as Ctrl-C does', integer(1))
     .option('--log-every <n>', 'steps between two lines of the log', integer(1), 50)
     .option('--checkpoint-every <n>', 'steps between two checkpoints', integer(1), 500)
-    .option('--measure-every <n>', 'steps between two measurements on left-out rows', integer(1), 200)
+    .option('--measure-every <n>', 'steps between two measurements on left-out rows (autoencoder)', integer(1), 200)
+    .addOption(
+      new Option('--best <criterion>', `what best.safetensors is the best by: ${[...names, 'none'].join(', ')}`)
+        .choices([...names, 'none'])
+        .default(names[0]),
+    )
+    .option('--patience <n>', 'stop after so many measurements in a row that are no better by --best', integer(1))
     .option('--detect-anomaly', 'stop at the first NaN or infinity and name the tensor that had it; slower')
     .option('--print-config', 'print the settings that would be used, and stop')
     .addOption(deviceOption())
+    .addHelpText(
+      'after',
+      `\nCriteria of --best:\n${names.map((name) => `  ${name.padEnd(9)} ${criteria[name].about}`).join('\n')}`,
+    )
     .action((options: TrainOptions) => run(kind, preset, options));
+  if (kind === 'gan') {
+    command
+      .option(
+        '--sample-every <n>',
+        'steps between two samples that are judged and logged; 0 for never',
+        integer(0),
+        1000,
+      )
+      .option(
+        '--sample-size <n>',
+        'formulas drawn for each: 4096, on the reference executor 256',
+        integer(1, 1_000_000),
+      );
+  }
   return standardOptions(
     command,
     kind === 'gan'
@@ -130,6 +162,8 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     );
   }
   const out = required(options.out);
+  const best = options.best === 'none' ? undefined : options.best;
+  checkPatience(options, config, data.leaveOut.rows);
   if (from) note(`resuming at step ${from.step}`);
   else makeRunFolder(out);
   if (data.loaded) {
@@ -174,6 +208,11 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
       logEvery: options.logEvery,
       checkpointEvery: options.checkpointEvery,
       measureEvery: options.measureEvery,
+      sampleEvery: options.sampleEvery,
+      // In f64, a number at a time, thousands of samples take minutes.
+      sampleSize: options.sampleSize ?? (executor.kind === 'reference' ? 256 : undefined),
+      best,
+      patience: options.patience,
       pauseAt: options.pauseAt,
       detectAnomaly: options.detectAnomaly,
       interrupted: () => stop,
@@ -184,9 +223,18 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
       onProgress: progress.step,
     });
     progress.stop();
+    if (result.best) {
+      const { value, step } = result.best;
+      note(`best by "${best}": step ${step}, ${value.toPrecision(4)}; ${join(out, bestName)}`);
+    }
     const done = `${result.step} steps, ${result.rate.toFixed(2)} steps/s, ${(result.rate * config.batch).toFixed(0)} samples/s`;
     if (result.finished) note(`done: ${done}; ${out}`);
-    else if (!existsSync(join(out, checkpointName))) note('stopped before the first step; nothing was written');
+    else if (result.outOfPatience) {
+      note(
+        `stopped early: ${done}; ${options.patience} measurements in a row were no better by "${best}"; ` +
+          `go on with a larger --patience: matgan train ${kind} --out ${quote(out)} --resume`,
+      );
+    } else if (!existsSync(join(out, checkpointName))) note('stopped before the first step; nothing was written');
     else note(`stopped: ${done}; go on with: matgan train ${kind} --out ${quote(out)} --resume`);
     if (stopped && result.step === first) endNow(stopped);
     if (stop) process.exitCode = 130;
@@ -198,7 +246,20 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   }
 }
 
-/** A bar with losses, samples a second and the time left; silent off a terminal, where lines of the log are noted. */
+/** Refuses patience with nothing to wait for, and criteria that the run never measures. @throws ConfigError */
+function checkPatience({ best, patience, sampleEvery }: TrainOptions, config: Config, leaveOut: number): void {
+  if (patience !== undefined && best === 'none')
+    throw new ConfigError('--patience: it needs a criterion, not --best none');
+  if (patience !== undefined && sampleEvery === 0) {
+    throw new ConfigError('--patience: it counts samples; --sample-every 0 draws none');
+  }
+  if (leaveOut > 0 || best === 'none') return;
+  if (config.model === 'ae' ? patience !== undefined : best === 'recovery') {
+    throw new ConfigError(`--best ${best}: it looks at left-out formulas, and this run leaves none out`);
+  }
+}
+
+/** A bar with losses, the last sample, samples a second and the time left; off a terminal lines of the log are noted. */
 export function trainingProgress(
   first: number,
   last: number,
@@ -206,25 +267,30 @@ export function trainingProgress(
 ): { step: (n: number) => void; losses: (line: LogLine) => void; stop: () => void } {
   const started = performance.now();
   const rate = (n: number): string => (((n - first) * batch * 1000) / (performance.now() - started)).toFixed(0);
-  let text = '';
+  let [losses, sample] = ['', ''];
   if (!process.stderr.isTTY) {
     return {
       step: () => {},
-      losses: (line) => note(`step ${line.step}/${last} ${lossText(line)} ${rate(line.step)} samples/s`),
+      losses: (line) =>
+        note(
+          `step ${line.step}/${last} ${[lossText(line), sampleText(line)].filter((text) => text !== '').join('; ')} ${rate(line.step)} samples/s`,
+        ),
       stop: () => {},
     };
   }
   const bar = new cliProgress.SingleBar({
-    format: '{bar} {value}/{total} | {losses} | {rate} samples/s | {eta_formatted} left',
+    format: '{bar} {value}/{total} | {losses}{sample} | {rate} samples/s | {eta_formatted} left',
     stream: process.stderr,
     hideCursor: true,
     etaBuffer: 20,
   });
-  bar.start(last, first, { losses: '', rate: '-' });
+  bar.start(last, first, { losses: '', sample: '', rate: '-' });
   return {
-    step: (n) => bar.update(n, { losses: text, rate: rate(n) }),
+    step: (n) => bar.update(n, { losses, sample, rate: rate(n) }),
     losses: (line) => {
-      text = lossText(line);
+      losses = lossText(line) || losses;
+      const text = sampleText(line);
+      if (text !== '') sample = ` | ${text}`;
     },
     stop: () => bar.stop(),
   };
@@ -232,9 +298,25 @@ export function trainingProgress(
 
 const lossText = (line: LogLine): string =>
   Object.entries(line)
-    .filter(([name]) => name !== 'step' && name !== 'seconds')
+    .filter(([name]) => name !== 'step' && name !== 'seconds' && !name.startsWith('sample'))
     .map(([name, value]) => `${name} ${value.toPrecision(4)}`)
     .join(' ');
+
+/** The figures of a sample in a few words; nothing where the line has none. */
+function sampleText(line: LogLine): string {
+  if (line.sampleDecoded === undefined) return '';
+  const percents: [label: string, field: string][] = [
+    ['EN', 'sampleENReweighted'],
+    ['different', 'sampleUnique'],
+    ['valid+new', 'sampleValidUniqueNew'],
+  ];
+  const parts = percents
+    .filter(([, field]) => field in line)
+    .map(([label, field]) => `${label} ${percent(line[field])}`);
+  parts.push(`off by ${line.sampleSizesTV.toFixed(2)}/${line.sampleElementsTV.toFixed(2)}`);
+  if ('sampleRecoveryRatio' in line) parts.push(`found ×${line.sampleRecoveryRatio.toFixed(1)}`);
+  return parts.join(', ');
+}
 
 function required(out: string | undefined): string {
   if (out === undefined) throw new ConfigError('train: it needs --out FOLDER for the run');

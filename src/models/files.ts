@@ -58,6 +58,27 @@ export function replaceFile(path: string, parts: Iterable<Uint8Array>): void {
 }
 
 /**
+ * Copies a file whole or not at all, a megabyte at a time.
+ * @throws DataError where it cannot be written; what was at `to` is untouched
+ */
+export function copyWhole(from: string, to: string): void {
+  const file = fs.openSync(from, 'r');
+  try {
+    replaceFile(
+      to,
+      (function* () {
+        const chunk = Buffer.alloc(1 << 20);
+        for (let size = fs.readSync(file, chunk); size > 0; size = fs.readSync(file, chunk)) {
+          yield chunk.subarray(0, size);
+        }
+      })(),
+    );
+  } finally {
+    fs.closeSync(file);
+  }
+}
+
+/**
  * Adds to the end of a plain file, which is made if it is not there. No link is followed, and a pipe without a reader fails
  * instead of waiting.
  * @throws DataError where it cannot be written; the file is as long as it was.

@@ -1,4 +1,4 @@
-/** A training run in a folder: config.json, log.jsonl, checkpoint.safetensors. */
+/** A training run in a folder: config.json, log.jsonl, checkpoint.safetensors, and best.safetensors where it measures. */
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,18 +9,21 @@ import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../
 import { type PackedFormulas, rowWords, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
 import type { TableOptions } from '../chem/tables.ts';
-import { CheckpointError, DataError } from '../errors.ts';
+import { CheckpointError, DataError, MatganError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
 import { aeTrainer } from './ae.ts';
+import { Best, type CriterionName } from './best.ts';
 import { type Checkpoint, checkState, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
 import type { Config } from './config.ts';
-import { appendToFile, checkPlain, filterLines, isTemporary, reason, replaceFile } from './files.ts';
+import { appendToFile, checkPlain, copyWhole, filterLines, isTemporary, reason, replaceFile } from './files.ts';
 import { filterTrainer } from './filter.ts';
 import { ganTrainer } from './gan.ts';
 import { lockOwner, takeLock, takenBy } from './lock.ts';
+import { sampleMeasurement } from './sampling.ts';
 import { initialise, type Measurement, stateRows, type Trainer } from './training.ts';
 
 export const checkpointName = 'checkpoint.safetensors';
+export const bestName = 'best.safetensors';
 export const logName = 'log.jsonl';
 const configName = 'config.json';
 const lockName = 'lock';
@@ -79,6 +82,14 @@ export interface RunOptions {
   checkpointEvery: number;
   /** Steps between two measurements on left-out rows (models that have them). */
   measureEvery: number;
+  /** Steps between two samples of a GAN, which are judged and logged; none unless given. Changes no bit of training. */
+  sampleEvery?: number;
+  /** Samples drawn each time; 4,096 unless said. */
+  sampleSize?: number;
+  /** Keep the state that is best by this criterion in best.safetensors; it is judged whenever the run measures or samples. */
+  best?: CriterionName;
+  /** Stop after so many measurements in a row that were no better than the best before them. */
+  patience?: number;
   /** Look at every tensor of every step for NaN and infinities, and name the first: slower, one step in flight. */
   detectAnomaly?: boolean;
   /** Stop after this step as if interrupted. */
@@ -96,6 +107,10 @@ export interface RunResult {
   step: number;
   seconds: number;
   finished: boolean;
+  /** Best measurement so far, where a criterion was given and anything was measured. */
+  best?: { value: number; step: number };
+  /** True where it stopped because nothing got better any more. */
+  outOfPatience: boolean;
   stats: PlanStats;
   counts: Trainer['counts'];
   /** Steps a second of this part of the run. */
@@ -132,8 +147,22 @@ export function makeRunFolder(folder: string): void {
 const isLeftover = (entry: string): boolean =>
   /^lock(\.tmp-\d+|\.takeover)*$/.test(entry) || isTemporary(entry, checkpointName);
 
-/** The checkpoint of a run folder, of a model file, or of a model that ships, by its name. @throws CheckpointError where there is none */
-export function findCheckpoint(path: string): Checkpoint {
+/**
+ * The last checkpoint of a run folder, or its best; the one of a model file, or of a model that ships, by its name.
+ * @throws CheckpointError where there is none
+ */
+export function findCheckpoint(path: string, which: 'last' | 'best' = 'last'): Checkpoint {
+  if (which === 'best') {
+    if (!existsSync(path) || !statSync(path).isDirectory()) {
+      throw new CheckpointError(`${path}: it is no run folder, and only those have a best checkpoint`);
+    }
+    if (!existsSync(join(path, bestName))) {
+      throw new CheckpointError(
+        `${path}: no ${bestName} in it; training writes one as soon as it samples or measures (see --sample-every)`,
+      );
+    }
+    return readCheckpoint(join(path, bestName));
+  }
   const shipped = join(packageRoot, 'models', `${path}.safetensors`);
   if (/^[\w-]+$/.test(path) && !existsSync(path) && existsSync(shipped)) return readCheckpoint(shipped);
   if (!existsSync(path)) throw new CheckpointError(`${path}: there is no such run or model`);
@@ -156,19 +185,55 @@ function checkFolder(folder: string, from: Checkpoint | undefined): void {
     throw new DataError(`${folder}: another process has trained in it meanwhile; --resume it again`);
   }
   for (const entry of readdirSync(folder)) {
-    if ([checkpointName, logName, configName].some((name) => isTemporary(entry, name))) rmSync(join(folder, entry));
+    if ([checkpointName, bestName, logName, configName].some((name) => isTemporary(entry, name)))
+      rmSync(join(folder, entry));
   }
 }
 
-/** The log without lines after `step`, which a resumed run makes again. */
-function trimLog(file: string, step: number): void {
-  filterLines(file, (line) => {
+/**
+ * The log without lines after `step`, which a resumed run makes again, and without the line of losses that an interruption there
+ * left out of turn: an unbroken run has none. What stays tells the best so far.
+ */
+function trimLog(
+  file: string,
+  step: number,
+  logEvery: number,
+  losses: readonly string[],
+  best: Best | undefined,
+): void {
+  const own = new Set(['step', 'seconds', ...losses]);
+  filterLines(file, (text) => {
     try {
-      return JSON.parse(line).step <= step;
+      const line = JSON.parse(text);
+      if (!(line.step <= step)) return false;
+      return line.step < step || step % logEvery === 0 || !Object.keys(line).every((name) => own.has(name));
     } catch {
       return false;
     }
   });
+  filterLines(file, (text) => {
+    // What was no number is null in a log.
+    const line = Object.entries<number | null>(JSON.parse(text)).map(([name, value]) => [name, value ?? Number.NaN]);
+    best?.look(Object.fromEntries(line));
+    return true;
+  });
+}
+
+/** The state in best.safetensors is the one that the log calls best: kept, made from the checkpoint at hand, or lost. */
+function settleBest(folder: string, best: Best, step: number): void {
+  if (best.step === undefined) return;
+  const file = join(folder, bestName);
+  let found: number | undefined;
+  try {
+    if (lstatSync(file, { throwIfNoEntry: false })?.isFile()) found = readCheckpoint(file).step;
+  } catch (error) {
+    // A damaged one is as good as none.
+    if (!(error instanceof MatganError)) throw error;
+  }
+  if (found === best.step) return;
+  // A run that was killed between its checkpoint and the copy of it.
+  if (best.step === step) copyWhole(join(folder, checkpointName), file);
+  else best.lost();
 }
 
 /**
@@ -228,12 +293,21 @@ const nothingDone = ({ from, config }: RunOptions) => ({
   step: from?.step ?? 0,
   seconds: from?.seconds ?? 0,
   finished: (from?.step ?? 0) >= config.steps,
+  outOfPatience: false,
   rate: 0,
 });
 const noStats: PlanStats = { dispatches: 0, flops: 0, bytes: 0, memory: 0, buffers: 0 };
 
-/** Some left-out rows, ready to be measured by models that have a measure. */
-async function measurementOf({ executor, data }: RunOptions, trainer: Trainer): Promise<Measurement | undefined> {
+/** Steps between two measurements. */
+const everyMeasurement = ({ config, sampleEvery, measureEvery }: RunOptions): number =>
+  config.model === 'gan' ? (sampleEvery ?? Number.POSITIVE_INFINITY) : measureEvery;
+
+/** A sample of a GAN, where one is wanted; else some left-out rows, for models that have a measure. */
+async function measurementOf(options: RunOptions, trainer: Trainer): Promise<Measurement | undefined> {
+  const { executor, data, config } = options;
+  if (config.model === 'gan') {
+    return options.sampleEvery ? sampleMeasurement(config, executor, data, options.sampleSize ?? 4096) : undefined;
+  }
   const { packed, rows } = data.leaveOut;
   if (rows === 0) return undefined;
   return trainer.measure?.(executor, packed.slice(0, rowWords * Math.min(trainer.measuredRows ?? 512, rows)));
@@ -275,13 +349,18 @@ async function trainLocked(
   const had = lstatSync(configFile, { throwIfNoEntry: false });
   const right = had?.isFile() && had.size === Buffer.byteLength(text) && readFileSync(configFile, 'utf8') === text;
   if (!right) replaceFile(configFile, [Buffer.from(text)]);
-  trimLog(log, first);
+  const best = options.best && new Best(options.best);
+  trimLog(log, first, options.logEvery, names, best);
+  if (best) settleBest(folder, best, first);
 
+  const every = everyMeasurement(options);
+  const { patience = Number.POSITIVE_INFINITY } = options;
+  const outOfPatience = (): boolean => best !== undefined && best.since >= patience;
   let step = first;
   let perStep = 0;
   const interrupted = (): boolean =>
     (options.interrupted?.() ?? false) || performance.now() - started > (options.maxSeconds ?? Infinity) * 1000;
-  let ended = step >= last;
+  let ended = step >= last || outOfPatience();
   while (!ended) {
     // Several steps in flight, none past the next line of the log or checkpoint.
     const next = (every: number): number => (Math.floor(step / every) + 1) * every;
@@ -289,7 +368,7 @@ async function trainLocked(
       last,
       next(options.logEvery),
       next(options.checkpointEvery),
-      measurement ? next(options.measureEvery) : last,
+      measurement ? next(every) : last,
     );
     const many = perStep > 0 && !options.detectAnomaly ? Math.max(1, Math.floor(queueSeconds / perStep)) : 1;
     const target = Math.min(stop, step + many);
@@ -324,30 +403,36 @@ async function trainLocked(
 
     // Asked once: a run must not end between its last line and its last checkpoint.
     ended = step === last || interrupted();
-    if (step % options.logEvery === 0 || ended) {
+    const logged = step % options.logEvery === 0 || ended;
+    // Not at an interruption: an unbroken run has no measurement there, and who interrupts wants no sample drawn first.
+    const measured = measurement && (step % every === 0 || step === config.steps);
+    let better = false;
+    if (logged || measured) {
       const line: LogLine = { step, seconds: seconds() };
-      for (const name of names) line[name] = (await plan.read(trainer.outputs[name]))[0];
-      if (measurement && (step % options.measureEvery === 0 || ended)) Object.assign(line, await measurement.run());
+      if (logged) for (const name of names) line[name] = (await plan.read(trainer.outputs[name]))[0];
+      if (measured) Object.assign(line, await measurement.run());
       appendToFile(log, `${JSON.stringify(line)}\n`);
       options.onLog?.(line);
-      const bad = names.find((name) => !Number.isFinite(line[name]));
-      if (bad !== undefined) {
+      const bad = logged && names.find((name) => !Number.isFinite(line[name]));
+      if (bad) {
         throw new CheckpointError(
           `training diverged: ${bad} is ${line[bad]} at step ${step}; ${checkpoint} holds the last good state. Try lower learning rates; --detect-anomaly names the first tensor at fault`,
         );
       }
-    } else if (measurement && step % options.measureEvery === 0) {
-      const line: LogLine = { step, seconds: seconds(), ...(await measurement.run()) };
-      appendToFile(log, `${JSON.stringify(line)}\n`);
-      options.onLog?.(line);
+      better = best?.look(line) ?? false;
     }
-    if (step % options.checkpointEvery === 0 || ended) await save(step);
+    ended ||= outOfPatience();
+    // With every new best state: what the log calls best must not be ahead of the checkpoint that a killed run goes on from.
+    if (step % options.checkpointEvery === 0 || ended || better) await save(step);
+    if (better) copyWhole(checkpoint, join(folder, bestName));
   }
   const spent = (performance.now() - started) / 1000;
   return {
     step,
     seconds: seconds(),
     finished: step >= config.steps,
+    outOfPatience: step < config.steps && outOfPatience(),
+    ...(best?.step !== undefined && { best: { value: best.value, step: best.step } }),
     stats: plan.stats,
     counts: trainer.counts,
     rate: (step - first) / Math.max(spent, 1e-9),

@@ -32,7 +32,7 @@ export interface SampleOptions extends DrawOptions {
 }
 
 /** Batches that settle the moments of averaged weights. */
-const calibrationBatches = 12;
+export const calibrationBatches = 12;
 /** Samples that set how strict a filter is. */
 const sieveSamples = 8192;
 /** Batches handed to a graphics card before the first of them is waited for. */

@@ -8,6 +8,7 @@ import { judge } from '../chem/validity.ts';
 import { DataError } from '../errors.ts';
 import { barChart, lineChart } from './chart.ts';
 import { type Content, formulaMarkup, html, htmlTable, type Markup, page } from './html.ts';
+import { type Curve, sampleCurves } from './progress.ts';
 import { percent } from './table.ts';
 
 /** A line of a run's log.jsonl: `step`, `seconds`, and whatever was measured. */
@@ -50,12 +51,13 @@ export function readLog(file: string): LossLine[] {
 }
 
 /** What the fields of a log mean, in the order in which they are drawn; fields of one entry share a chart. */
-const knownCurves: readonly { fields: Record<string, string>; title: string; percent?: boolean }[] = [
+const knownCurves: readonly Curve[] = [
   { fields: { lossCritic: 'critic' }, title: 'Critic: E[f(fake)] − E[f(real)]' },
   { fields: { lossGenerator: 'generator' }, title: 'Generator: −E[f(fake)]' },
   { fields: { gradientPenalty: 'penalty' }, title: 'Gradient penalty: E[(slope − 1)²]' },
   { fields: { loss: 'training', lossLeaveOut: 'left out' }, title: 'Dice loss' },
   { fields: { exactLeaveOut: 'left out' }, title: 'Left-out formulas decoded exactly', percent: true },
+  ...sampleCurves,
 ];
 
 const duration = (seconds: number): string =>

@@ -5,6 +5,8 @@ import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { unpackRow } from '../../src/chem/encoding.ts';
 import { formatFormula } from '../../src/chem/formula.ts';
 import type * as configModule from '../../src/models/config.ts';
+import { lossPage, readLog } from '../../src/report/evaluation.ts';
+import { sampleCurves } from '../../src/report/progress.ts';
 import { temporaryFolder, tinyDenseAe, tinyDenseGan, tinyRows } from '../models/tiny.ts';
 import { matganHere, onTerminal } from './here.ts';
 
@@ -61,6 +63,87 @@ describe('matgan train', () => {
     );
     expect(stderr).toMatch(/\nstep 1\/1 lossCritic /);
     expect(stderr).toMatch(/\ndone: 1 steps, [\d.]+ steps\/s, \d+ samples\/s; .*told\n$/);
+  });
+
+  it('shows losses and the last sample on a terminal; what a log has is drawn', async () => {
+    const out = at('shown');
+    const given = [
+      '--data',
+      data,
+      '--config',
+      at('gan.json'),
+      '--steps',
+      '4',
+      '--log-every',
+      '1',
+      '--sample-every',
+      '2',
+    ];
+    const { status, stderr } = await onTerminal('stderr', () =>
+      matganHere('train', 'gan', ...given, '--sample-size', '50', '--out', out, ...reference),
+    );
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/lossCritic .* \| .*valid\+new [\d.]+ %, off by [\d.]+\/[\d.]+/);
+    const page = lossPage({ Training: readLog(join(out, 'log.jsonl')) });
+    for (const { title, fields } of sampleCurves) {
+      expect(page.includes(title)).toBe(
+        Object.keys(fields).some((field) => readFileSync(join(out, 'log.jsonl'), 'utf8').includes(field)),
+      );
+    }
+    expect(page).toContain('Samples that are worth something');
+    expect(page).not.toContain('sampleUnique');
+  });
+
+  it('--patience says that it stopped early, by what, and how to go on', async () => {
+    const out = at('patient');
+    const none = { name: 'sgd', learningRate: 0, momentum: 0 };
+    const gan = tinyDenseGan({ averaging: 0, generatorOptimiser: none, criticOptimiser: none });
+    if (gan.generator.kind !== 'dense') throw new Error('the tiny one is dense');
+    writeFileSync(at('still.json'), JSON.stringify({ ...gan, generator: { ...gan.generator, norm: 'none' } }));
+    const given = [
+      '--data',
+      data,
+      '--config',
+      at('still.json'),
+      '--steps',
+      '9',
+      '--sample-every',
+      '1',
+      '--sample-size',
+      '9',
+    ];
+    const { status, stderr } = await matganHere(
+      ...['train', 'gan', ...given, '--patience', '2', '--out', out, ...reference],
+    );
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/\nbest by "balanced": step 1, -[\d.]+; \S+best\.safetensors\n/);
+    expect(stderr).toMatch(
+      /\nstopped early: 3 steps, .*; 2 measurements in a row were no better by "balanced"; go on with a larger --patience: matgan train gan --out \S+patient --resume\n$/,
+    );
+  });
+
+  it('criteria over left-out rows want some', async () => {
+    for (const [kind, more] of [
+      ['gan', ['--config', at('whole.json'), '--best', 'recovery']],
+      ['ae', ['--preset', 'demo-ae', '--config', at('whole-ae.json'), '--patience', '2']],
+    ] as const) {
+      writeFileSync(at('whole-ae.json'), JSON.stringify(tinyDenseAe({ leaveOut: 0 })));
+      const { status, stderr } = await matganHere(
+        'train',
+        kind,
+        '--data',
+        data,
+        ...more,
+        '--out',
+        at('no'),
+        ...reference,
+      );
+      expect(status).toBe(2);
+      expect(stderr).toMatch(
+        /^ConfigError: --best \w+: it looks at left-out formulas, and this run leaves none out\n$/,
+      );
+      expect(existsSync(at('no'))).toBe(false);
+    }
   });
 
   it('--resume without --steps has nothing to do, on the rows that it began with', async () => {

@@ -35,12 +35,12 @@ beforeAll(() => {
 describeGpu('matgan train gan, then generate', () => {
   it('--steps 4: a run folder with settings, log and checkpoint; JSON alone on standard output', () => {
     const { status, stdout, stderr } = matgan(
-      ...['train', 'gan', ...tiny, '--steps', '4', '--out', run, '--log-every', '2', '--json'],
+      ...['train', 'gan', ...tiny, '--steps', '4', '--out', run, '--log-every', '2', '--sample-size', '9', '--json'],
     );
     expect(stderr).toMatch(/training on \d+ formulas, \d+ left out\n/);
     expect(stderr).toMatch(/\ndone: 4 steps, [\d.]+ steps\/s/);
     expect(status).toBe(0);
-    expect(readdirSync(run).sort()).toEqual(['checkpoint.safetensors', 'config.json', 'log.jsonl']);
+    expect(readdirSync(run).sort()).toEqual(['best.safetensors', 'checkpoint.safetensors', 'config.json', 'log.jsonl']);
     expect(JSON.parse(readFileSync(join(run, 'config.json'), 'utf8'))).toMatchObject({
       model: 'gan',
       steps: 4,
@@ -52,6 +52,9 @@ describeGpu('matgan train gan, then generate', () => {
       .map((line) => JSON.parse(line));
     expect(lines.map(({ step }) => step)).toEqual([2, 4]);
     expect(Object.keys(lines[0]).sort()).toEqual(['gradientPenalty', 'lossCritic', 'lossGenerator', 'seconds', 'step']);
+    // The last step is sampled whatever the beat.
+    expect(lines[1]).toMatchObject({ sampleDecoded: expect.any(Number), sampleValidUniqueNew: expect.any(Number) });
+    expect(stderr).toMatch(/\nbest by "balanced": step 4, -?[\d.]+; .*best\.safetensors\n/);
     expect(readFileSync(join(run, 'log.jsonl'), 'utf8')).toBe(stdout);
   });
 
@@ -68,6 +71,8 @@ describeGpu('matgan train gan, then generate', () => {
     expect(header).toMatch(/formula/);
     expect(rows.filter((row) => row !== '')).toHaveLength(result.written);
     for (const row of rows) if (row !== '') expect(() => parseFormula(row.split(',')[0])).not.toThrow();
+    const best = matgan('generate', run, '--best', '--count', '5', '--out', at('best.csv'), '--json');
+    expect(JSON.parse(best.stdout)).toMatchObject({ requested: 5, step: 4 });
     // An existing file is not written over.
     const again = matgan(...args);
     expect(again.status).toBe(2);
@@ -159,6 +164,24 @@ describe('what a user gets wrong ends with 2 and one line, and leaves nothing', 
     ['--steps many', ['train', 'gan', '--steps', 'many', '--out', out], /--steps.*whole number/],
     ['--seed x', ['train', 'ae', '--seed', 'x', '--out', out], /--seed.*whole number of at least 0/],
     ['--batch 1e3', ['train', 'ae', '--batch', '1e3', '--out', out], /--batch.*whole number/],
+    [
+      'an unknown criterion',
+      ['train', 'gan', '--best', 'exact', '--out', out],
+      /--best.*balanced, new, recovery, none/,
+    ],
+    ['--patience 0', ['train', 'ae', '--patience', '0', '--out', out], /--patience.*whole number of at least 1/],
+    [
+      '--patience without a criterion',
+      ['train', 'gan', '--data', data, '--patience', '2', '--best', 'none', '--out', out],
+      /^ConfigError: --patience: it needs a criterion/,
+    ],
+    [
+      '--patience without samples',
+      ['train', 'gan', '--data', data, '--patience', '2', '--sample-every', '0', '--out', out],
+      /^ConfigError: --patience: it counts samples/,
+    ],
+    ['--sample-every of an autoencoder', ['train', 'ae', '--sample-every', '5', '--out', out], /unknown option/],
+    ['--best of a file', ['generate', data, '--best', '--count', '1', '--out', at('x.csv')], /it is no run folder/],
     ['--epochs beside --steps', ['train', 'ae', '--epochs', '1', '--steps', '1', '--out', out], /cannot be used with/],
     ['missing data', ['train', 'gan', '--data', at('gone.csv'), '--out', out], /^DataError: .*gone\.csv/],
     ['a directory', ['train', 'gan', '--data', folder, '--out', out], /^DataError: .*(director|folder)/],
