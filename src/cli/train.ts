@@ -2,10 +2,21 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import cliProgress from 'cli-progress';
 import { Command, Option } from 'commander';
+import type { Executor } from '../autograd/executor.ts';
 import { openExecutor } from '../autograd/open.ts';
+import { fingerprintOf } from '../chem/dataset.ts';
 import { ConfigError, DataError } from '../errors.ts';
 import { type CriterionName, criteria, criteriaFor } from '../models/best.ts';
-import { type Config, checkConfig, loadConfig, type ModelKind, presetNames } from '../models/config.ts';
+import type { Checkpoint } from '../models/checkpoint.ts';
+import {
+  type Config,
+  checkConfig,
+  type FilterConfig,
+  loadConfig,
+  type ModelKind,
+  presetNames,
+} from '../models/config.ts';
+import { filterRows, generatedRows } from '../models/filter.ts';
 import { releaseLocks } from '../models/lock.ts';
 import {
   bestName,
@@ -14,12 +25,16 @@ import {
   type LogLine,
   loadTrainingData,
   makeRunFolder,
+  type TrainingData,
   train as trainRun,
 } from '../models/run.ts';
+import { sample } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
 
 interface TrainOptions {
+  generator?: string;
+  bestGenerator?: boolean;
   data?: string;
   formulaColumn?: string;
   preset?: string;
@@ -53,6 +68,9 @@ export function train(): Command {
     );
   command.addCommand(trainModel('gan', 'train a generator of formulas against a Wasserstein critic', 'icsd'));
   command.addCommand(trainModel('ae', 'train an autoencoder of formulas', 'ae'));
+  command.addCommand(
+    trainModel('filter', "train a filter that keeps those of a generator's samples that could be real", 'filter'),
+  );
   return command;
 }
 
@@ -107,13 +125,19 @@ function trainModel(kind: ModelKind, about: string, preset: string): Command {
         integer(1, 1_000_000),
       );
   }
-  return standardOptions(
-    command,
-    kind === 'gan'
-      ? 'matgan train gan --data formulas.csv --preset icsd --steps 3000 --out runs/mine'
-      : 'matgan train ae --data formulas.csv --preset ae --batch 32 --steps 1000 --out runs/ae',
-  );
+  if (kind === 'filter') {
+    command
+      .requiredOption('--generator <run>', 'run folder or model of the generator; its training rows are the real ones')
+      .option('--best-generator', "the generator's best checkpoint instead of its last");
+  }
+  return standardOptions(command, examples[kind]);
 }
+
+const examples: Record<ModelKind, string> = {
+  gan: 'matgan train gan --data formulas.csv --preset icsd --steps 3000 --out runs/mine',
+  ae: 'matgan train ae --data formulas.csv --preset ae --batch 32 --steps 1000 --out runs/ae',
+  filter: 'matgan train filter --generator runs/mine --out runs/mine/filter',
+};
 
 async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions): Promise<void> {
   const from = options.resume ? findCheckpoint(required(options.out)) : undefined;
@@ -139,10 +163,22 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     process.stdout.write(`${JSON.stringify(config, null, 2)}\n`);
     return;
   }
-  const source = from && options.data === undefined ? from.data.source : options.data ? resolve(options.data) : null;
-  const data = await loadTrainingData(source, config, { formulaColumn: options.formulaColumn }).catch((error) => {
+  const generator =
+    options.generator === undefined
+      ? undefined
+      : findCheckpoint(options.generator, options.bestGenerator ? 'best' : 'last');
+  if (generator && generator.config.model !== 'gan') {
+    throw new ConfigError(
+      `--generator ${options.generator}: it is a model of kind ${generator.config.model}, not a gan`,
+    );
+  }
+  // A filter's real rows are its generator's: parted by that one's seed, so that neither has seen what is left out.
+  const owner = generator ?? from;
+  const source = owner && options.data === undefined ? owner.data.source : options.data ? resolve(options.data) : null;
+  const rows = { formulaColumn: options.formulaColumn };
+  let data = await loadTrainingData(source, owner?.config ?? config, rows).catch((error) => {
     // The file is the checkpoint's word, not the user's: it may be gone, or never have been on this machine.
-    if (!from || options.data !== undefined || !(error instanceof DataError)) throw error;
+    if (!owner || options.data !== undefined || !(error instanceof DataError)) throw error;
     throw new DataError(`${error.message} (the run names it as its data; give --data if it is elsewhere)`, {
       cause: error,
     });
@@ -156,11 +192,13 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     process.stdout.write(`${JSON.stringify(config, null, 2)}\n`);
     return;
   }
-  if (from && data.fingerprint !== from.data.fingerprint) {
+  const check = (trained: Checkpoint | undefined): void => {
+    if (!trained || data.fingerprint === trained.data.fingerprint) return;
     throw new DataError(
-      `${source ?? 'the default set'}: not the rows that this run was trained on (fingerprint ${data.fingerprint.slice(0, 12)}, it has ${from.data.fingerprint.slice(0, 12)})`,
+      `${source ?? 'the default set'}: not the rows that ${trained.path} was trained on (fingerprint ${data.fingerprint.slice(0, 12)}, it has ${trained.data.fingerprint.slice(0, 12)})`,
     );
-  }
+  };
+  check(owner);
   const out = required(options.out);
   const best = options.best === 'none' ? undefined : options.best;
   checkPatience(options, config, data.leaveOut.rows);
@@ -171,7 +209,9 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     const reasons = Object.entries(unusable).map(([reason, count]) => `${count} ${reason}`);
     note(`${read} rows read; not usable: ${reasons.join(', ') || 'none'}; ${duplicates} repeat a formula`);
   }
-  note(`training on ${data.train.rows} formulas, ${data.leaveOut.rows} left out`);
+  note(
+    `${generator ? 'the generator was trained' : 'training'} on ${data.train.rows} formulas, ${data.leaveOut.rows} left out`,
+  );
 
   const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);
@@ -198,6 +238,10 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   const last = Math.min(config.steps, options.pauseAt ?? config.steps);
   const progress = trainingProgress(first, last, config.batch);
   try {
+    if (config.model === 'filter') {
+      data = await filterData(executor, generator!, config, data);
+      check(from);
+    }
     const result = await trainRun({
       folder: out,
       executor,
@@ -243,6 +287,27 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
     executor.destroy();
+  }
+}
+
+/** Real and generated rows for a filter, the generated ones drawn now: the same for the same generator and seed. */
+async function filterData(
+  executor: Executor,
+  generator: Checkpoint,
+  config: FilterConfig,
+  real: TrainingData,
+): Promise<TrainingData> {
+  const count = generatedRows(config, real.train.rows);
+  note(`drawing ${count} formulas from ${generator.path}`);
+  const bar = process.stderr.isTTY ? new cliProgress.SingleBar({ stream: process.stderr }) : undefined;
+  bar?.start(count, 0);
+  try {
+    const onProgress = (n: number): void => bar?.update(n);
+    const drawn = await sample(executor, generator, { count, seed: config.seed, formulas: true, onProgress });
+    const rows = filterRows(config, real.train, drawn);
+    return { ...rows, fingerprint: fingerprintOf(rows.train), source: real.source };
+  } finally {
+    bar?.stop();
   }
 }
 

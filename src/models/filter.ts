@@ -254,40 +254,48 @@ export function keepOffset(logits: ArrayLike<number>, keep: number): number {
   return high;
 }
 
-/** Formulas that may come before one is kept, in terms of how many it should take. */
-const patience = 1000;
+/** Samples that may come before one is kept, times the share that should be. */
+const patience = 100_000;
 
 /** Keeps formulas by their logits, each with probability min(1, exp(logit − offset)); the same ones for the same seed. */
 export class Sieve {
   private readonly offset: number;
-  private readonly keep: number;
+  private readonly most: number;
   private readonly random: Stream;
-  /** Formulas since one was kept. */
+  /** Samples since one was kept. */
   private refused = 0;
 
   /** @param logits of a sample, by which the offset is set so that the share `keep` stays */
   constructor(logits: ArrayLike<number>, keep: number, seed: number) {
     this.offset = keepOffset(logits, keep);
-    this.keep = keep;
+    this.most = patience / keep;
     this.random = new Stream(seed, streams.sieve);
+  }
+
+  /** One that keeps every formula, and samples that are none not. */
+  static all(): Sieve {
+    return new Sieve([], 1, 0);
   }
 
   /**
    * Zeroes the packed rows that go; those after the first `most` that stay go too.
    * @returns how many stay. @throws CheckpointError where hardly anything ever does
    */
-  take(words: Uint32Array, logits: ArrayLike<number>, rows: number, most: number): number {
+  take(words: Uint32Array, rows: number, most: number, logits?: ArrayLike<number>): number {
     let kept = 0;
     for (let row = 0; row < rows; row++) {
       const at = row * rowWords;
-      if (words[at] === 0) continue;
-      const stays = kept < most && this.random.uniform() < Math.exp(logits[row] - this.offset);
-      if (stays) kept++;
-      else words.fill(0, at, at + rowWords);
+      const formula = words[at] !== 0;
+      // Drawn for every formula, so that what stays does not depend on how many are wanted.
+      const stays = formula && this.random.uniform() < Math.exp((logits?.[row] ?? 0) - this.offset) && kept < most;
       this.refused = stays ? 0 : this.refused + 1;
+      if (stays) kept++;
+      else if (formula) words.fill(0, at, at + rowWords);
     }
-    if (this.refused > patience / this.keep) {
-      throw new CheckpointError(`filter: it kept none of ${this.refused} formulas; was it trained for this generator?`);
+    if (kept < most && this.refused > this.most) {
+      throw new CheckpointError(
+        `none of the last ${this.refused} samples was kept: the generator needs more training, or its filter is another one's`,
+      );
     }
     return kept;
   }

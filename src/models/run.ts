@@ -164,12 +164,22 @@ export function findCheckpoint(path: string, which: 'last' | 'best' = 'last'): C
     return readCheckpoint(join(path, bestName));
   }
   const shipped = join(packageRoot, 'models', `${path}.safetensors`);
-  if (/^[\w-]+$/.test(path) && !existsSync(path) && existsSync(shipped)) return readCheckpoint(shipped);
+  if (/^[\w-]+(\.filter)?$/.test(path) && !existsSync(path) && existsSync(shipped)) return readCheckpoint(shipped);
   if (!existsSync(path)) throw new CheckpointError(`${path}: there is no such run or model`);
   if (!statSync(path).isDirectory()) return readCheckpoint(path);
   const file = join(path, checkpointName);
   if (!existsSync(file)) throw new CheckpointError(`${path}: no ${checkpointName} in it; is it a run folder?`);
   return readCheckpoint(file);
+}
+
+/** The filter that belongs to a generator: the folder `filter` in its run folder, or NAME.filter among the models that ship. */
+export function ownFilter(path: string): string | undefined {
+  if (existsSync(path)) {
+    const folder = join(path, 'filter');
+    return existsSync(join(folder, checkpointName)) ? folder : undefined;
+  }
+  const name = `${path}.filter`;
+  return /^[\w-]+$/.test(path) && existsSync(join(packageRoot, 'models', `${name}.safetensors`)) ? name : undefined;
 }
 
 /**

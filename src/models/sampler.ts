@@ -19,6 +19,8 @@ export interface DrawOptions {
   rule?: 'paper' | 'argmax';
   /** Samples in one pass; `defaultBatch` unless said. */
   batch?: number;
+  /** Count formulas, not samples: those that decode to nothing are as if they had not been drawn. */
+  formulas?: boolean;
   /** A filter trained for this generator: `count` are then the samples that it keeps. */
   filter?: Checkpoint;
   /** Share of the decoded samples that the filter keeps; its configuration's unless said. */
@@ -88,7 +90,8 @@ export async function drawSamples(
     const plan = await executor.plan({ outputs, updates: [graphs.count] });
     try {
       const keep = options.keep ?? filterConfig?.keep ?? 1;
-      const sieve = graphs.filter && (await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed }));
+      let sieve = options.formulas ? Sieve.all() : undefined;
+      if (graphs.filter) sieve = await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed });
       executor.write(graphs.counter, new Uint32Array(2));
       await drawFrom(executor, plan, graphs, { ...options, batch, sieve }, receive);
     } finally {
@@ -220,7 +223,7 @@ async function drawFrom(
       // The first one also compiles. One that was done before the sleep was over took less than that.
       if (drawn > 0) perBatch = performance.now() - awake < 0.05 * took ? 0.7 * perBatch : took;
       ask();
-      const kept = sieve ? sieve.take(words, logits!, rows, count - drawn) : rows;
+      const kept = sieve ? sieve.take(words, rows, count - drawn, logits) : rows;
       receive(words, rows);
       drawn += kept;
       onProgress?.(drawn);

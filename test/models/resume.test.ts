@@ -12,6 +12,7 @@ import {
   tinyAe,
   tinyDenseAe,
   tinyDenseGan,
+  tinyFilter,
   tinyGan,
   trainTiny,
 } from './tiny.ts';
@@ -31,6 +32,7 @@ const models: [string, Config][] = [
   ['autoencoder', tinyAe()],
   ['dense GAN with a size input', tinyDenseGan()],
   ['dense autoencoder', tinyDenseAe()],
+  ['filter with dropout', tinyFilter({ dropout: 0.3 })],
 ];
 
 describeGpu('100 steps', () => {

@@ -8,7 +8,7 @@ import { fingerprintOf } from '../../src/chem/dataset.ts';
 import { type PackedFormulas, writePairs } from '../../src/chem/encoding.ts';
 import { openDevice } from '../../src/kernels/device.ts';
 import { readCheckpoint } from '../../src/models/checkpoint.ts';
-import { type AeConfig, checkConfig, type GanConfig } from '../../src/models/config.ts';
+import { type AeConfig, checkConfig, type FilterConfig, type GanConfig } from '../../src/models/config.ts';
 import {
   checkpointName,
   type LogLine,
@@ -135,6 +135,26 @@ export const tinyDenseAe = (own: object = {}): AeConfig =>
     mirror: { gain: 2 },
     ...own,
   });
+
+/** A filter of two hidden layers; of the made-up rows the first 16 are its pool. */
+export const tinyFilter = (own: object = {}): FilterConfig =>
+  checkConfig(
+    {
+      model: 'filter',
+      seed: 5,
+      batch: 8,
+      steps: 100,
+      leaveOut: 0.1,
+      decay: 'none',
+      hidden: [12, 8],
+      dropout: 0,
+      pool: 16,
+      keep: 0.5,
+      optimiser: { ...adam, beta1: 0.9, learningRate: 3e-3 },
+      ...own,
+    },
+    'tiny filter',
+  ) as FilterConfig;
 
 /** Rows of two or three elements, all different. */
 export function tinyRows(rows: number, first = 0): PackedFormulas {
