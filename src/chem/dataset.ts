@@ -1,29 +1,24 @@
 import { createHash } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
 import { ConfigError, DataError } from '../errors.ts';
 import {
   countByElements,
+  maxPairs,
   type PackedFormulas,
   PackedSet,
   packFormula,
   packPlain,
+  pairAt,
   rowElements,
   rowWords,
   takeRows,
 } from './encoding.ts';
 import { FormulaFault, formatFormula, parseFormula, reduceFormula } from './formula.ts';
+import { metadataOf, type Provenance, readProvenance, writeSidecar } from './provenance.ts';
 import { randomStream, shuffle } from './random.ts';
 import { formulaText } from './rows.ts';
-import {
-  checkOutput,
-  type OutColumn,
-  readTable,
-  type TableOptions,
-  type TableRead,
-  writeTable,
-  writeWhole,
-} from './tables.ts';
+import { checkOutput, type OutColumn, readTable, type TableOptions, type TableRead, writeTable } from './tables.ts';
 import { flagEN, Judge } from './validity.ts';
 
 /**
@@ -295,7 +290,7 @@ async function readEntries(
   return { table, entries, rejected, unusable, rows: table.rows + table.malformed.length };
 }
 
-/** What `data prepare` did; its JSON output and, with the file's name, the sidecar. */
+/** What `data prepare` did: its JSON output, and but for the files' names the provenance in what it wrote. */
 export interface Prepared {
   readonly rules: RulesName;
   readonly source: { readonly file: string; readonly sha256: string; readonly formulaColumn: string };
@@ -361,14 +356,9 @@ export function rejectedName(out: string): string {
   return `${out}.rejected.csv`;
 }
 
-/** Name of the file that says where a data file came from. */
-export function provenanceName(out: string): string {
-  return `${out}.provenance.json`;
-}
-
 /**
  * Applies the rules of a name to a table and writes what is left: reduced formula, number of elements, and the energy and gap
- * where the table has them, with a provenance file beside it and a list of the rows that could not be used.
+ * where the table has them, with its provenance inside (or beside, see `writeSidecar`), and a list of the rows that could not be used.
  * @throws DataError for a table or an output that cannot be used; ConfigError for rules that do not exist.
  */
 export async function prepareData(
@@ -407,28 +397,8 @@ export async function prepareData(
     throw new DataError(`${file}: the rules ${options.rules} leave no row (removed: ${what}); choose other rules`);
   }
 
-  const columns: OutColumn[] = [
-    { name: 'formula', type: 'text', value: (i) => entries.formula(left[i]) },
-    { name: 'elements', type: 'integer', value: (i) => entries.elements(left[i]) },
-  ];
-  if (table.energyColumn !== null) {
-    columns.push({ name: 'formation_energy_ev_per_atom', type: 'real', value: (i) => entries.energy(left[i]) });
-  }
-  if (table.gapColumn !== null) columns.push({ name: 'band_gap_ev', type: 'real', value: (i) => entries.gap(left[i]) });
-  await writeTable(out, columns, left.length);
-
-  const rejectedFile = rejected.length > 0 ? rejectedName(out) : null;
-  if (rejectedFile) {
-    const list: OutColumn[] = [
-      { name: 'row', type: 'integer', value: (i) => rejected[i].row },
-      { name: 'text', type: 'text', value: (i) => rejected[i].text },
-      { name: 'reason', type: 'text', value: (i) => rejected[i].reason },
-    ];
-    await writeTable(rejectedFile, list, rejected.length);
-  } else await rm(rejectedName(out), { force: true }); // one of an earlier run would mislead
-
   const packed = pack(entries, left);
-  const prepared: Prepared = {
+  const facts = {
     rules: options.rules as RulesName,
     source: { file: basename(file), sha256: table.sha256, formulaColumn: table.formulaColumn },
     rows,
@@ -440,16 +410,40 @@ export async function prepareData(
     withoutGap: left.filter((i) => Number.isNaN(entries.gap(i))).length,
     paper,
     fingerprint: fingerprintOf(packed),
-    out,
-    rejectedFile,
   };
-  await writeProvenance(out, prepared);
-  return prepared;
+  await writeDataSet(out, packed, facts, {
+    energies: table.energyColumn === null ? undefined : (i) => entries.energy(left[i]),
+    gaps: table.gapColumn === null ? undefined : (i) => entries.gap(left[i]),
+  });
+
+  const rejectedFile = rejected.length > 0 ? rejectedName(out) : null;
+  if (rejectedFile) {
+    const list: OutColumn[] = [
+      { name: 'row', type: 'integer', value: (i) => rejected[i].row },
+      { name: 'text', type: 'text', value: (i) => rejected[i].text },
+      { name: 'reason', type: 'text', value: (i) => rejected[i].reason },
+    ];
+    await writeTable(rejectedFile, list, rejected.length);
+  } else await rm(rejectedName(out), { force: true }); // one of an earlier run would mislead
+  return { ...facts, out, rejectedFile };
 }
 
-/** Writes the provenance file of a data file, whole or not at all. */
-export async function writeProvenance(out: string, facts: object): Promise<void> {
-  await writeWhole(provenanceName(out), (temporary) => writeFile(temporary, `${JSON.stringify(facts, null, 2)}\n`));
+/**
+ * Writes a data set with what there is to say of it: `formula`, `elements`, and the energies (eV per atom) and gaps (eV) of its
+ * rows where there are any.
+ * @throws DataError
+ */
+export async function writeDataSet(
+  out: string,
+  formulas: PackedFormulas,
+  facts: Provenance,
+  { energies, gaps }: { energies?: (row: number) => number; gaps?: (row: number) => number } = {},
+): Promise<void> {
+  const more: OutColumn[] = [];
+  if (energies) more.push({ name: 'formation_energy_ev_per_atom', type: 'real', value: energies });
+  if (gaps) more.push({ name: 'band_gap_ev', type: 'real', value: gaps });
+  await writeFormulas(out, formulas, more, metadataOf(facts));
+  await writeSidecar(out, facts);
 }
 
 /** Writes packed formulas as a table of `formula`, `elements` and further columns; see `writeTable` for the formats. */
@@ -457,13 +451,14 @@ export async function writeFormulas(
   file: string,
   formulas: PackedFormulas,
   more: readonly OutColumn[] = [],
+  metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const { packed, rows } = formulas;
   const columns: OutColumn[] = [
     { name: 'formula', type: 'text', value: (row) => formulaText(packed, row) },
     { name: 'elements', type: 'integer', value: (row) => rowElements(packed, row) },
   ];
-  await writeTable(file, [...columns, ...more], rows);
+  await writeTable(file, [...columns, ...more], rows, metadata);
 }
 
 /** Formulas in memory, ready for training or evaluation. */
@@ -474,6 +469,9 @@ export interface LoadedFormulas extends PackedFormulas {
   readonly gaps?: Float64Array;
   /** SHA-256 of the packed rows. */
   readonly fingerprint: string;
+  /** SHA-256 of the file, and the column that was read. */
+  readonly sha256: string;
+  readonly formulaColumn: string;
   /** Rows of the table. */
   readonly read: number;
   /** Rows that could not be used, by reason; formulas that do not fit 85 × 8 among them. */
@@ -503,6 +501,8 @@ export async function loadFormulas(
     energies: table.energyColumn === null ? undefined : Float64Array.from(kept, (i) => entries.energy(i)),
     gaps: table.gapColumn === null ? undefined : Float64Array.from(kept, (i) => entries.gap(i)),
     fingerprint: fingerprintOf(packed),
+    sha256: table.sha256,
+    formulaColumn: table.formulaColumn,
     read: rows,
     unusable,
     duplicates: usable.length - kept.length,
@@ -533,4 +533,103 @@ export function splitRows(
   const order = shuffle(all, randomStream(seed, 'split'));
   const count = Math.round(rows * fraction);
   return { leaveOut: order.slice(0, count).sort(), train: order.slice(count).sort() };
+}
+
+/** What `data info` tells of a file; its JSON output. */
+export interface DataInfo {
+  readonly file: string;
+  /** Rows that can be used, repeats among them, and the others by reason. */
+  readonly rows: number;
+  readonly unusable: Record<string, number>;
+  readonly byElementCount: Record<string, number>;
+  /** Different elements in them. */
+  readonly elements: number;
+  readonly fingerprint: string;
+  /** What it says of itself, null where it says nothing, and whether its fingerprint is that of the rows. */
+  readonly provenance: Provenance | null;
+  readonly verified: boolean | null;
+}
+
+/** Reads a data file and what it says about itself, and holds one against the other. @throws DataError */
+export async function dataInfo(file: string, options: TableOptions = {}): Promise<DataInfo> {
+  const loaded = await loadFormulas(file, { ...options, unique: false });
+  const provenance = await readProvenance(file);
+  const { rows, unusable, fingerprint } = loaded;
+  return {
+    file,
+    rows,
+    unusable,
+    byElementCount: byElementCount(loaded),
+    elements: countDistinct(loaded),
+    fingerprint,
+    provenance,
+    verified: provenance?.fingerprint === undefined ? null : provenance.fingerprint === fingerprint,
+  };
+}
+
+/** The number of different elements in packed rows. */
+function countDistinct({ packed, rows }: PackedFormulas): number {
+  const seen = new Set<number>();
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0, pair = 1; i < maxPairs && pair !== 0; i++) {
+      pair = pairAt(packed, row, i);
+      if (pair !== 0) seen.add(pair >> 8);
+    }
+  }
+  return seen.size;
+}
+
+/** What `data split` did; its JSON output. */
+export interface Split {
+  readonly rows: number;
+  readonly leaveOut: number;
+  readonly seed: number;
+  readonly training: { readonly rows: number; readonly fingerprint: string; readonly out: string };
+  readonly leftOut: { readonly rows: number; readonly fingerprint: string; readonly out: string };
+}
+
+/**
+ * Parts a table's formulas as training does, and writes both parts, each with its provenance.
+ * @throws DataError for a table or an output that cannot be used, ConfigError for a share or a seed that is none.
+ */
+export async function splitData(
+  file: string,
+  options: TableOptions & { leaveOut: number; seed: number; outTrain: string; outLeaveOut: string },
+): Promise<Split> {
+  const { leaveOut: share, seed, outTrain, outLeaveOut } = options;
+  for (const out of [outTrain, outLeaveOut]) await checkOutput(out);
+  const files = [file, outTrain, outLeaveOut].map((path) => resolve(path));
+  if (new Set(files).size < 3) throw new DataError(`${file}: it and both parts are three files; give them three names`);
+  const loaded = await loadFormulas(file, options);
+  const { train, leaveOut } = splitRows(loaded.rows, share, seed);
+  if (leaveOut.length === 0 || train.length === 0)
+    throw new DataError(`${file}: ${share} of ${loaded.rows} formulas leaves a part empty; choose another share`);
+  const whole = await readProvenance(file);
+  const source = { file: basename(file), sha256: loaded.sha256, formulaColumn: loaded.formulaColumn };
+  const { energies, gaps, fingerprint, rows } = loaded;
+  const part = async (name: 'training' | 'leave-out', chosen: Uint32Array, out: string) => {
+    const packed = { packed: takeRows(loaded.packed, chosen), rows: chosen.length };
+    const facts = {
+      source,
+      ...whole,
+      kept: packed.rows,
+      byElementCount: byElementCount(packed),
+      withoutEnergy: energies && chosen.filter((i) => Number.isNaN(energies[i])).length,
+      withoutGap: gaps && chosen.filter((i) => Number.isNaN(gaps[i])).length,
+      fingerprint: fingerprintOf(packed),
+      split: { part: name, leaveOut: share, seed, of: fingerprint, rows },
+    };
+    await writeDataSet(out, packed, facts, {
+      energies: energies && ((i) => energies[chosen[i]]),
+      gaps: gaps && ((i) => gaps[chosen[i]]),
+    });
+    return { rows: packed.rows, fingerprint: facts.fingerprint, out };
+  };
+  return {
+    rows,
+    leaveOut: share,
+    seed,
+    training: await part('training', train, outTrain),
+    leftOut: await part('leave-out', leaveOut, outLeaveOut),
+  };
 }

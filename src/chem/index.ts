@@ -5,5 +5,6 @@ export * from './elements.ts';
 export * from './encoding.ts';
 export * from './formula.ts';
 export * from './metrics.ts';
+export { type Provenance, readProvenance } from './provenance.ts';
 export * from './synth.ts';
 export * from './validity.ts';

@@ -444,6 +444,51 @@ async function openParquet(connection: DuckDBConnection, file: string, path: str
   };
 }
 
+/** True for a file that begins like Parquet; false also where it cannot be read. */
+export async function isParquet(file: string): Promise<boolean> {
+  const found = await stat(file).catch(() => null);
+  if (!found?.isFile()) return false;
+  const handle = await open(file).catch(() => null);
+  if (!handle) return false;
+  try {
+    const magic = Buffer.alloc(4);
+    await handle.read(magic, 0, 4, 0);
+    return magic.toString('latin1') === 'PAR1';
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * The text of a key in a Parquet file's metadata, null where it is not there.
+ * @throws DataError where the file is damaged, or the text has over `longest` bytes or is not UTF-8
+ */
+export async function readMetadata(file: string, key: string, longest: number): Promise<string | null> {
+  let folder: string | undefined;
+  try {
+    let path = resolve(file);
+    if (isPattern(path)) {
+      folder = await mkdtemp(join(tmpdir(), 'matgan-table-'));
+      await symlink(path, join(folder, 'table'));
+      path = join(folder, 'table');
+    }
+    const value = `CASE WHEN octet_length(value) <= ${longest} THEN value END`;
+    const query = `SELECT ${value} FROM parquet_kv_metadata(${sqlText(path)}) WHERE key = ${sqlText(key)}::BLOB LIMIT 1`;
+    const reader = await withConnection((connection) => connection.runAndReadAll(query));
+    const row = reader.getRowsJS().at(0);
+    if (!row) return null;
+    if (row[0] === null) throw new DataError(`${file}: its metadata ${quoted(key)} has over ${longest} bytes`);
+    return new TextDecoder('utf-8', { fatal: true }).decode(row[0] as Uint8Array);
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    throw new DataError(`${file}: its metadata cannot be read (${reasonOf(error)}); check that the file is whole`, {
+      cause: error,
+    });
+  } finally {
+    if (folder) await rm(folder, { recursive: true, force: true });
+  }
+}
+
 /** True for a path that DuckDB would read as a pattern. */
 const isPattern = (path: string): boolean => /[*?[\]{}]/.test(path);
 
@@ -585,6 +630,9 @@ function copyOptions(file: string): string {
   );
 }
 
+/** True where the form that a file's name asks for has a place for facts about itself. */
+export const holdsMetadata = (file: string): boolean => copyOptions(file).startsWith('FORMAT parquet');
+
 /** Checks that a file can be written at a path, before any work is done. */
 export async function checkOutput(file: string): Promise<void> {
   copyOptions(file);
@@ -656,12 +704,20 @@ export async function convertCsv(
 }
 
 /**
- * Writes a table whole or not at all. The ending decides: .csv, .tsv, .jsonl, .json (each also .gz), else Parquet.
+ * Writes a table whole or not at all. The ending decides: .csv, .tsv, .jsonl, .json (each also .gz), else Parquet, which alone
+ * takes `metadata`. The same rows and metadata give the same bytes.
  * @throws DataError where it cannot be written.
  */
-export async function writeTable(file: string, columns: readonly OutColumn[], rows: number): Promise<void> {
+export async function writeTable(
+  file: string,
+  columns: readonly OutColumn[],
+  rows: number,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
   await checkOutput(file);
-  const options = copyOptions(file);
+  const pairs = Object.entries(metadata).map(([key, value]) => `${sqlName(key)}: ${sqlText(value)}`);
+  const inside = holdsMetadata(file) && pairs.length > 0 ? `, KV_METADATA {${pairs.join(', ')}}` : '';
+  const options = copyOptions(file) + inside;
   const { DOUBLE, DuckDBDataChunk, INTEGER, VARCHAR } = await duckdb();
   const chunkTypes = columns.map(({ type }) => ({ text: VARCHAR, integer: INTEGER, real: DOUBLE })[type]);
   await writeWhole(file, (temporary) =>

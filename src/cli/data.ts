@@ -3,23 +3,27 @@ import Table from 'cli-table3';
 import { Command } from 'commander';
 import {
   byElementCount,
+  dataInfo,
   fingerprintOf,
   prepareData,
   ruleSets,
-  writeFormulas,
-  writeProvenance,
+  splitData,
+  writeDataSet,
 } from '../chem/dataset.ts';
 import { fetchOptimade, providers } from '../chem/optimade.ts';
+import { type Provenance, writeSidecar } from '../chem/provenance.ts';
 import { defaultCount, defaultSeed, synthesize } from '../chem/synth.ts';
 import { checkOutput } from '../chem/tables.ts';
-import { ConfigError } from '../errors.ts';
-import { integer, note, standardOptions } from './common.ts';
+import { ConfigError, DataError } from '../errors.ts';
+import { integer, note, real, standardOptions } from './common.ts';
 
-/** `matgan data fetch`, `prepare` and `synth`: from a database to a table, and from a table or nothing to a data set. */
+/** `matgan data …`: from a database to a table, from a table or nothing to a data set, and what a data set is. */
 export function data(): Command {
   return new Command('data')
-    .description('prepare a data set, fetch a table for one, or make the embedded one')
+    .description('prepare a data set, look at one, split one, fetch a table for one, or make the embedded one')
     .addCommand(prepare())
+    .addCommand(info())
+    .addCommand(split())
     .addCommand(fetchTable())
     .addCommand(synth());
 }
@@ -45,6 +49,27 @@ function printTable(head: string[], rows: (string | number)[][]): void {
   process.stdout.write(`${table.toString()}\n`);
 }
 
+/** The rows that each rule left, beside the paper's, and those left by number of elements. */
+function printCounts({ rows, unusable = {}, steps = [], paper, byElementCount = {} }: Provenance): void {
+  if (rows !== undefined) {
+    printTable(
+      ['step', 'removed', 'left', 'paper'],
+      [
+        ['rows of the file', '', rows, paper?.rows ?? ''],
+        ...Object.entries(unusable).map(([reason, count]) => [`unusable: ${plain(reason)}`, count, '', '']),
+        ...steps.map(({ rule, removed, left, paper }) => [plain(rule), removed, left, paper ?? '']),
+      ],
+    );
+  }
+  printTable(
+    ['elements', 'formulas'],
+    Object.entries(byElementCount).map(([elements, count]) => [plain(elements), count]),
+  );
+}
+
+/** A stranger's text, unable to steer a terminal. */
+const plain = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '·').slice(0, 100);
+
 function prepare(): Command {
   const command = new Command('prepare')
     .description("apply the paper's data rules to a table of formulas and print what each rule removes")
@@ -57,7 +82,8 @@ function prepare(): Command {
     .addHelpText(
       'after',
       '\nEqual reduced formulas are one formula. Rows that cannot be used are counted by reason and listed in\n' +
-        'OUT.rejected.csv; OUT.provenance.json says where the data came from.',
+        'OUT.rejected.csv. Where the data came from is inside a Parquet file (matgan data info shows it), and in\n' +
+        'OUT.provenance.json beside the others.',
     )
     .action(async (file: string, options: PrepareOptions) => {
       const bar = new SingleBar({ format: 'reading {value} rows', stream: process.stderr, clearOnComplete: true });
@@ -75,23 +101,79 @@ function prepare(): Command {
         process.stdout.write(`${JSON.stringify(result)}\n`);
         return;
       }
-      const paperRows = result.paper.rows === null ? '' : result.paper.rows;
-      printTable(
-        ['step', 'removed', 'left', 'paper'],
-        [
-          ['rows of the file', '', result.rows, paperRows],
-          ...Object.entries(result.unusable).map(([reason, count]) => [`unusable: ${reason}`, count, '', '']),
-          ...result.steps.map(({ rule, removed, left, paper }) => [rule, removed, left, paper ?? '']),
-        ],
-      );
-      printTable(
-        ['elements', 'formulas'],
-        Object.entries(result.byElementCount).map(([elements, count]) => [elements, count]),
-      );
+      printCounts(result);
       if (result.rejectedFile) note(`rows that could not be used: ${result.rejectedFile}`);
       note(`wrote ${result.kept} formulas to ${result.out}`);
     });
   return standardOptions(command, 'matgan data prepare mp.csv.gz --rules mp --out mp.parquet');
+}
+
+interface InfoOptions {
+  formulaColumn?: string;
+  json?: boolean;
+}
+
+function info(): Command {
+  const command = new Command('info')
+    .description('show what a data file says about itself, and hold it against its rows')
+    .argument('<file>', 'a prepared file, or any table of formulas')
+    .option('--formula-column <name>', 'column with the formulas (found by name where left out)')
+    .addHelpText('after', '\nEnds with 2 where the rows are not those that the file says it has.')
+    .action(async (file: string, options: InfoOptions) => {
+      const result = await dataInfo(file, options);
+      const { provenance, fingerprint, verified } = result;
+      if (verified === false) {
+        throw new DataError(
+          `${file}: its rows (${fingerprint}) are not those of its provenance (${provenance!.fingerprint}); prepare it again`,
+        );
+      }
+      if (options.json) {
+        process.stdout.write(`${JSON.stringify(result)}\n`);
+        return;
+      }
+      const { source, rules, split, version } = provenance ?? {};
+      const facts = [
+        provenance === null && `${file} says nothing of where it came from`,
+        rules !== undefined && `rules ${plain(rules)}${version === undefined ? '' : `, by version ${plain(version)}`}`,
+        source && `from ${plain(source.file)} (SHA-256 ${source.sha256})`,
+        split &&
+          `${split.part} part of ${split.rows} formulas ${split.of}: share ${split.leaveOut}, seed ${split.seed}`,
+        `${result.rows} formulas of ${result.elements} elements`,
+        `fingerprint ${fingerprint}${verified ? ', as the file says' : ''}`,
+      ].filter((line) => typeof line === 'string');
+      process.stdout.write(`${facts.join('\n')}\n`);
+      printCounts({ ...provenance, byElementCount: result.byElementCount });
+    });
+  return standardOptions(command, 'matgan data info icsd.parquet');
+}
+
+interface SplitOptions {
+  leaveOut: number;
+  seed: number;
+  outTrain: string;
+  outLeaveOut: string;
+  formulaColumn?: string;
+  json?: boolean;
+}
+
+function split(): Command {
+  const command = new Command('split')
+    .description('write the training and the leave-out part of a data set, the same that training makes')
+    .argument('<file>', 'a prepared file, or any table of formulas')
+    .requiredOption('--out-train <file>', 'where to write what is trained on')
+    .requiredOption('--out-leave-out <file>', 'where to write what is left out')
+    .option('--leave-out <share>', 'share that is left out, as leaveOut in a preset', real(0, 1), 0.1)
+    .option('--seed <n>', 'as seed in a preset', integer(0), 1)
+    .option('--formula-column <name>', 'column with the formulas (found by name where left out)')
+    .action(async (file: string, options: SplitOptions) => {
+      const result = await splitData(file, options);
+      if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+      for (const { rows, out } of [result.training, result.leftOut]) note(`wrote ${rows} formulas to ${out}`);
+    });
+  return standardOptions(
+    command,
+    'matgan data split icsd.parquet --out-train train.parquet --out-leave-out leave-out.parquet',
+  );
 }
 
 interface FetchOptions {
@@ -160,7 +242,7 @@ function fetchTable(): Command {
         onRetry: (why) => note(`again: ${why}`),
       }).finally(() => bar.stop());
       const facts = { database, ...fetched, out: options.out };
-      await writeProvenance(options.out, facts);
+      await writeSidecar(options.out, facts);
       if (options.json) process.stdout.write(`${JSON.stringify(facts)}\n`);
       const { rows, resumed, without, pages, retries } = fetched;
       note(
@@ -188,7 +270,6 @@ function synth(): Command {
     .action(async (options: SynthOptions) => {
       await checkOutput(options.out);
       const formulas = synthesize(options);
-      await writeFormulas(options.out, formulas);
       const facts = {
         rules: 'synth',
         count: options.count,
@@ -196,11 +277,10 @@ function synth(): Command {
         kept: formulas.rows,
         byElementCount: byElementCount(formulas),
         fingerprint: fingerprintOf(formulas),
-        out: options.out,
       };
-      await writeProvenance(options.out, facts);
+      await writeDataSet(options.out, formulas, facts);
       if (options.json) {
-        process.stdout.write(`${JSON.stringify(facts)}\n`);
+        process.stdout.write(`${JSON.stringify({ ...facts, out: options.out })}\n`);
         return;
       }
       printTable(

@@ -100,7 +100,7 @@ describe('matgan data', () => {
     for (const step of result.steps)
       expect(Object.keys(step)).toEqual(expect.arrayContaining(['rule', 'removed', 'left']));
     expect(JSON.parse(made.stdout).fingerprint).toBe(result.fingerprint);
-    expect(existsSync(`${prepared}.provenance.json`)).toBe(true);
+    expect(existsSync(`${prepared}.provenance.json`)).toBe(false);
     expect(readdirSync(folder).filter((name) => name.includes('partial'))).toEqual([]);
     expect(readFileSync(prepared).subarray(0, 4).toString()).toBe('PAR1');
     const table = matgan(['data', 'prepare', out, '--rules', 'mp', '--out', prepared]);

@@ -13,6 +13,7 @@ import {
 } from '../../src/chem/dataset.ts';
 import { packFormula, unpackRow } from '../../src/chem/encoding.ts';
 import { formatFormula, parseFormula } from '../../src/chem/formula.ts';
+import { readProvenance } from '../../src/chem/provenance.ts';
 import { judgePacked } from '../../src/chem/validity.ts';
 import { ConfigError, DataError } from '../../src/errors.ts';
 import { sharedData } from './shared-data.ts';
@@ -156,8 +157,7 @@ describe('loadFormulas', () => {
     await prepareData(small, { rules: 'mp', out: out('again.parquet') });
     const prepared = await loadFormulas(out('again.parquet'));
     expect(prepared.rows).toBe(2);
-    const provenance = JSON.parse(readFileSync(out('again.parquet.provenance.json'), 'utf8'));
-    expect(prepared.fingerprint).toBe(provenance.fingerprint);
+    expect(prepared.fingerprint).toBe((await readProvenance(out('again.parquet')))!.fingerprint);
     expect(prepared.fingerprint).not.toBe(raw.fingerprint);
   });
 
