@@ -173,7 +173,7 @@ function readPage(body: string, { energyField, gapField }: FetchOptions): Page {
     const attributes = isObject(entry) && isObject(entry.attributes) ? entry.attributes : {};
     const formula = attributes.chemical_formula_reduced;
     return {
-      id: isObject(entry) ? plain(entry.id) : '',
+      id: isObject(entry) && (typeof entry.id === 'string' || typeof entry.id === 'number') ? plain(entry.id) : '',
       formula: typeof formula === 'string' && formula !== '' && formula.length <= 1000 ? formula : null,
       energy: energyField ? numberOf(attributes[energyField]) : null,
       gap: gapField ? numberOf(attributes[gapField]) : null,
@@ -266,8 +266,15 @@ export async function fetchOptimade(options: FetchOptions): Promise<Fetched> {
         if (response.status === 429 || response.status >= 500)
           throw new Passing(`HTTP ${response.status}${complaint(body)}`, retryAfter(response));
         if (!response.ok) {
-          const key = response.status === 401 || response.status === 403 ? '; it may want a key (--api-key-env)' : '';
-          throw new DataError(`data fetch: ${first.host} refuses: HTTP ${response.status}${complaint(body)}${key}`);
+          const said = complaint(body);
+          const barred = response.status === 401 || response.status === 403;
+          // 403 is also the specification's answer to more rows a page than a server gives.
+          const remedy = /page_limit/i.test(said)
+            ? '; ask for fewer rows with --page-size'
+            : barred
+              ? '; it may want a key (--api-key-env)'
+              : '';
+          throw new DataError(`data fetch: ${first.host} refuses: HTTP ${response.status}${said}${remedy}`);
         }
         return readPage(body, options);
       } catch (error) {

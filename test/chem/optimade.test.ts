@@ -170,6 +170,11 @@ describe('faults that do not', () => {
       /refuses: HTTP 400: filter: unexpected token/,
     ],
     ['401', status(401), /HTTP 401; it may want a key/],
+    [
+      'too many rows a page',
+      status(403, '{"errors":[{"detail":"Max allowed page_limit is 100, you requested 500"}]}'),
+      /HTTP 403: Max allowed page_limit is 100, you requested 500; ask for fewer rows with --page-size$/,
+    ],
     ['404', status(404), /HTTP 404/],
     ['a redirect', status(302, '', { location: 'http://elsewhere.example/' }), /sends us on to http:\/\/elsewhere/],
   ])('%s', async (_, fault, message) => {
@@ -224,6 +229,15 @@ describe('faults that do not', () => {
       ],
     });
     expect(await go({ energyField: '_x_energy' })).toMatchObject({ rows: total, without: 12 });
+  });
+
+  it('a row without an id has an empty one', async () => {
+    change = (answer) => ({
+      ...answer,
+      data: (answer.data as { attributes: object }[]).map(({ attributes }) => ({ attributes })),
+    });
+    await go();
+    expect(rows()[0]).toEqual({ id: '', formula: formulas[0] });
   });
 
   it.each(['nonsense', 'ftp://x.example', ''])('%j for a database', async (url) => {
