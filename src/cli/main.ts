@@ -44,6 +44,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./generate.ts')).generate,
   },
   {
+    name: 'export',
+    about: 'write a trained model without what only training needs',
+    load: async () => (await import('./export.ts')).exportModel,
+  },
+  {
     name: 'evaluate',
     about: 'compare generated formulas with training data and a baseline',
     load: async () => (await import('./evaluate.ts')).evaluate,

@@ -4,7 +4,7 @@ import { sizeOf } from '../autograd/graph.ts';
 import type { Data } from '../autograd/plan.ts';
 import { CheckpointError } from '../errors.ts';
 import { type Config, checkConfig } from './config.ts';
-import { readSafetensors, type Tensor, writeSafetensors } from './safetensors.ts';
+import { type HalfTensor, readSafetensors, type Tensor, writeSafetensors } from './safetensors.ts';
 import type { StateVariable, Trainer } from './training.ts';
 
 const format = 'matgan-webgpu checkpoint 1';
@@ -23,18 +23,31 @@ export interface CheckpointFacts {
 
 export interface Checkpoint extends CheckpointFacts {
   path: string;
+  /** True for an exported model: the optimisers' state is not in it, and it cannot be resumed. */
+  weightsOnly: boolean;
   tensors: Record<string, Tensor>;
 }
 
-/** Names and places of a variable's tensors. */
-function parts({ node, rows, parameters }: StateVariable): { name: string; shape: number[]; offset: number }[] {
+interface Part {
+  name: string;
+  shape: number[];
+  offset: number;
+  row: string | null;
+}
+
+/** False for what only the optimiser needs: moments, velocities. */
+const isWeight = ({ row }: Part): boolean => row === null || row === 'weights' || row === 'average';
+
+/** Names and places of a variable's tensors, and of which of its rows they are. */
+function parts({ node, rows, parameters }: StateVariable): Part[] {
   const { name } = node.attrs;
-  if (!rows || !parameters) return [{ name, shape: [...node.shape], offset: 0 }];
+  if (!rows || !parameters) return [{ name, shape: [...node.shape], offset: 0, row: null }];
   return rows.flatMap((row, r) =>
     parameters.list.map((p) => ({
       name: `${name}/${row}/${p.name}`,
       shape: [...p.shape],
       offset: r * parameters.size + p.offset,
+      row,
     })),
   );
 }
@@ -63,16 +76,39 @@ export async function saveCheckpoint(
     }
   }
   tensors.step = { dtype: 'U32', shape: [2], data: (await executor.read(trainer.step)) as Uint32Array };
-  const { config, step, data, seconds, adapter } = facts;
-  writeSafetensors(path, tensors, {
-    format,
-    model: config.model,
-    step: String(step),
-    config: JSON.stringify(config),
-    data: JSON.stringify(data),
-    seconds: String(seconds),
-    adapter,
-  });
+  writeSafetensors(path, tensors, metadataOf(facts));
+}
+
+/** What a file says beside its tensors. */
+const metadataOf = ({ config, step, data, seconds, adapter }: CheckpointFacts): Record<string, string> => ({
+  format,
+  model: config.model,
+  step: String(step),
+  config: JSON.stringify(config),
+  data: JSON.stringify(data),
+  seconds: String(seconds),
+  adapter,
+});
+
+/**
+ * Writes what these variables of a checkpoint are without their optimisers, as a checkpoint that cannot be resumed.
+ * @throws CheckpointError where a tensor is missing, of another shape or not finite; DataError where one is beyond float16
+ */
+export function writeWeights(
+  path: string,
+  checkpoint: Checkpoint,
+  state: readonly StateVariable[],
+  options: { float16?: boolean } = {},
+): void {
+  const dtype = options.float16 ? 'F16' : 'F32';
+  const tensors: Record<string, Tensor | HalfTensor> = {};
+  for (const variable of state) {
+    for (const { name, shape, data, ...part } of tensorsOf(checkpoint, variable)) {
+      if (isWeight({ name, shape, ...part })) tensors[name] = { dtype, shape, data };
+    }
+  }
+  tensors.step = { dtype: 'U32', shape: [2], data: stepOf(checkpoint) };
+  writeSafetensors(path, tensors, { ...metadataOf(checkpoint), weights: dtype });
 }
 
 /**
@@ -99,6 +135,7 @@ export function readCheckpoint(path: string): Checkpoint {
     if (data.source !== null && typeof data.source !== 'string') throw new CheckpointError('data source');
     return {
       path,
+      weightsOnly: metadata.weights !== undefined,
       tensors,
       config,
       data,
@@ -111,10 +148,12 @@ export function readCheckpoint(path: string): Checkpoint {
   }
 }
 
-/** A variable's tensors, each as the model wants it: what is missing costs no memory. */
-function tensorsOf(checkpoint: Checkpoint, variable: StateVariable): { data: Float32Array; offset: number }[] {
-  return parts(variable).map(({ name, shape, offset }) => {
+/** A variable's tensors, each as the model wants it: what is missing costs no memory. Exported models have no optimiser's. */
+function tensorsOf(checkpoint: Checkpoint, variable: StateVariable): (Part & { data: Float32Array })[] {
+  return parts(variable).flatMap((part) => {
+    const { name, shape } = part;
     const tensor = checkpoint.tensors[name];
+    if (!tensor && checkpoint.weightsOnly && !isWeight(part)) return [];
     if (!tensor) throw new CheckpointError(`${checkpoint.path}: tensor ${name} is missing; is it of another model?`);
     if (tensor.dtype !== 'F32' || tensor.shape.join() !== shape.join()) {
       throw new CheckpointError(
@@ -124,11 +163,11 @@ function tensorsOf(checkpoint: Checkpoint, variable: StateVariable): { data: Flo
     if (!tensor.data.every(Number.isFinite)) {
       throw new CheckpointError(`${checkpoint.path}: tensor ${name} is not finite; use an earlier checkpoint`);
     }
-    return { data: tensor.data, offset };
+    return [{ ...part, data: tensor.data }];
   });
 }
 
-/** A saved variable put together from its tensors; throws where one is missing, has another shape or is not finite. */
+/** A saved variable put together from its tensors; throws where one is missing, has another shape or is not finite. The optimiser's rows of an exported model are zeros. */
 export function assemble(checkpoint: Checkpoint, variable: StateVariable): Data {
   const tensors = tensorsOf(checkpoint, variable);
   const data = new Float32Array(sizeOf(variable.node.shape));
@@ -142,6 +181,11 @@ export function assemble(checkpoint: Checkpoint, variable: StateVariable): Data 
  * @throws CheckpointError
  */
 export function checkState(trainer: Trainer, checkpoint: Checkpoint): void {
+  if (checkpoint.weightsOnly) {
+    throw new CheckpointError(
+      `${checkpoint.path}: it was exported without its optimisers and cannot be trained on; resume the run that it came from`,
+    );
+  }
   for (const variable of trainer.state) tensorsOf(checkpoint, variable);
   stepOf(checkpoint);
 }

@@ -15,13 +15,20 @@ export type Tensor =
 
 export type TensorDType = Tensor['dtype'];
 
+/** What is written in half the bytes: rounded to the nearest float16, ties to even. Read back it is F32 again. */
+export interface HalfTensor {
+  dtype: 'F16';
+  shape: number[];
+  data: Float32Array;
+}
+
 /** What a file holds; both records have no prototype, so any name is safe to look up. */
 export interface Safetensors {
   tensors: Record<string, Tensor>;
   metadata: Record<string, string>;
 }
 
-const elementBytes: Record<TensorDType, number> = { F32: 4, U32: 4, I32: 4, U64: 8 };
+const elementBytes: Record<TensorDType | 'F16', number> = { F32: 4, F16: 2, U32: 4, I32: 4, U64: 8 };
 /** More than any model has: an array of millions is no shape. */
 const mostDimensions = 16;
 /** The format's own limit. */
@@ -30,23 +37,26 @@ const maxHeaderBytes = 100_000_000;
 /**
  * Writes a file whole or not at all: beside, to disk, then renamed over the previous one.
  * @throws ShapeError where a tensor's data and shape disagree, or a name is none.
- * @throws DataError where the file cannot be written (a full disk, no such folder); the previous file is untouched.
+ * @throws DataError where a number is beyond F16, or the file cannot be written (a full disk, no such folder); the previous file is untouched.
  */
 export function writeSafetensors(
   path: string,
-  tensors: Readonly<Record<string, Tensor>>,
+  tensors: Readonly<Record<string, Tensor | HalfTensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): void {
   const header: Record<string, unknown> = { __metadata__: metadata };
   const parts: Uint8Array[] = [];
   let end = 0;
-  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
+  // Wide elements first: each tensor is then aligned for readers that map the file.
+  const ordered = Object.entries(tensors).sort(([, a], [, b]) => elementBytes[b.dtype] - elementBytes[a.dtype]);
+  for (const [name, { dtype, shape, data: values }] of ordered) {
     if (name === '__metadata__' || name === '__proto__')
       throw new ShapeError(`${path}: a tensor cannot be named ${name}`);
     const size = shape.reduce((product, d) => product * d, 1);
-    if (size !== data.length) {
-      throw new ShapeError(`${path}: tensor ${name} [${shape}] wants ${size} elements, not ${data.length}`);
+    if (size !== values.length) {
+      throw new ShapeError(`${path}: tensor ${name} [${shape}] wants ${size} elements, not ${values.length}`);
     }
+    const data = dtype === 'F16' ? halves(values as Float32Array, `${path}: tensor ${name}`) : values;
     header[name] = { dtype, shape, data_offsets: [end, end + data.byteLength] };
     parts.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     end += data.byteLength;
@@ -64,7 +74,7 @@ export function writeSafetensors(
 }
 
 /**
- * Reads a file of F32, U32, I32 and U64 tensors. Stricter than the format asks: no unknown fields, no repeated names.
+ * Reads a file of F32, F16 (widened to F32), U32, I32 and U64 tensors. Stricter than the format asks: no unknown fields, no repeated names.
  * @throws CheckpointError naming the file and what is wrong with it.
  */
 export function readSafetensors(path: string): Safetensors {
@@ -115,7 +125,8 @@ export function readSafetensors(path: string): Safetensors {
     for (const [name, { dtype, shape, from, to }] of entries) {
       const bytes = new ArrayBuffer(to - from);
       read(new Uint8Array(bytes), dataStart + from);
-      if (dtype === 'F32') tensors[name] = { dtype, shape, data: new Float32Array(bytes) };
+      if (dtype === 'F16') tensors[name] = { dtype: 'F32', shape, data: widened(new Uint16Array(bytes)) };
+      else if (dtype === 'F32') tensors[name] = { dtype, shape, data: new Float32Array(bytes) };
       else if (dtype === 'U32') tensors[name] = { dtype, shape, data: new Uint32Array(bytes) };
       else if (dtype === 'I32') tensors[name] = { dtype, shape, data: new Int32Array(bytes) };
       else tensors[name] = { dtype, shape, data: new BigUint64Array(bytes) };
@@ -129,10 +140,52 @@ export function readSafetensors(path: string): Safetensors {
   }
 }
 
+/**
+ * IEEE 754 binary16 of binary32, rounded to nearest, ties to even; subnormals, infinities and NaN are kept.
+ * @throws DataError for a finite number that would become infinite
+ */
+function halves(values: Float32Array, name: string): Uint16Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  return Uint16Array.from(bits, (b, i) => {
+    const sign = (b >>> 16) & 0x8000;
+    const exponent = ((b >>> 23) & 0xff) - 112;
+    const mantissa = b & 0x7fffff;
+    // The top bit of a NaN's rest is set, so that what is cut off never makes it an infinity.
+    if (exponent === 143) return sign | 0x7c00 | (mantissa === 0 ? 0 : 0x200 | (mantissa >>> 13));
+    // Below 2^-14 the leading one is written out, and the exponent is 0.
+    const whole = exponent > 0 ? (exponent << 23) | mantissa : mantissa | 0x800000;
+    const shift = exponent > 0 ? 13 : 14 - exponent;
+    if (shift > 24) return sign;
+    let half = exponent > 31 ? 0x7c00 : whole >>> shift;
+    const rest = whole & (2 ** shift - 1);
+    const tie = 2 ** (shift - 1);
+    if (rest > tie || (rest === tie && half & 1)) half++;
+    if (half >= 0x7c00)
+      throw new DataError(`${name} has ${values[i]} at ${i}, beyond float16 (65504); write it as F32`);
+    return sign | half;
+  });
+}
+
+/** Each binary16 as binary32, exactly. */
+function widened(values: Uint16Array): Float32Array {
+  const bits = new Uint32Array(values.length);
+  const result = new Float32Array(bits.buffer);
+  for (let i = 0; i < values.length; i++) {
+    const sign = (values[i] & 0x8000) << 16;
+    const exponent = (values[i] >>> 10) & 31;
+    const mantissa = values[i] & 0x3ff;
+    if (exponent === 0) {
+      result[i] = mantissa * 2 ** -24;
+      bits[i] |= sign;
+    } else bits[i] = sign | ((exponent === 31 ? 255 : exponent + 112) << 23) | (mantissa << 13);
+  }
+  return result;
+}
+
 type Fail = (what: string, options?: ErrorOptions) => never;
 
 interface Entry {
-  dtype: TensorDType;
+  dtype: TensorDType | 'F16';
   shape: number[];
   /** Bytes from the start of the data. */
   from: number;
@@ -211,7 +264,7 @@ class HeaderParser {
       this.fail(`tensor ${show(name)} is ${show(dtype)}; only ${Object.keys(elementBytes).join(', ')} are read`);
     }
     if (offsets.length !== 2) this.fail(`tensor ${show(name)} has ${offsets.length} data_offsets, not 2`);
-    return { dtype: dtype as TensorDType, shape, from: offsets[0], to: offsets[1] };
+    return { dtype: dtype as Entry['dtype'], shape, from: offsets[0], to: offsets[1] };
   }
 
   /** An object; `value` reads the value of each name. */

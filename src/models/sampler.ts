@@ -234,7 +234,7 @@ async function drawFrom(
 }
 
 /** What generating needs of a checkpoint. */
-function generatorState({ data }: Checkpoint, config: GanConfig): StateVariable[] {
+export function generatorState({ data }: Checkpoint, config: GanConfig): StateVariable[] {
   return ganTrainer(config, data.rows).state.filter(({ node }) => {
     const { name } = node.attrs;
     // The optimiser's moments are not needed where the average is what generates.

@@ -197,7 +197,7 @@ export function hostileCheckpoint(choose: Choose, whole: Buffer): Buffer {
     const other = header[choose.of(names)];
     switch (choose.below(9)) {
       case 0:
-        entry.dtype = choose.of(['F32', 'U32', 'I32', 'U64', 'F64', 'BF16', 'BOOL', '', '__proto__', 'f32']);
+        entry.dtype = choose.of(['F32', 'F16', 'U32', 'I32', 'U64', 'F64', 'BF16', 'BOOL', '', '__proto__', 'f32']);
         break;
       case 1:
         entry.shape = choose.of([[], [0], [1], [...entry.shape].reverse(), [...entry.shape, 1], Array(500).fill(1)]);

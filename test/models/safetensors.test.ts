@@ -78,6 +78,105 @@ describe('safetensors', () => {
   });
 });
 
+describe('float16', () => {
+  const put16 = (data: number[] | Float32Array): number[] => {
+    const values = Float32Array.from(data);
+    writeSafetensors(file, { a: { dtype: 'F16', shape: [values.length], data: values } });
+    const bytes = readFileSync(file);
+    const halves = new Uint16Array(new Uint8Array(bytes.subarray(bytes.length - 2 * values.length)).buffer);
+    return [...halves];
+  };
+  const back = (): number[] => [...readSafetensors(file).tensors.a.data] as number[];
+
+  it.each<[string, number, number]>([
+    ['one', 1, 0x3c00],
+    ['minus two', -2, 0xc000],
+    ['minus zero', -0, 0x8000],
+    ['the largest', 65504, 0x7bff],
+    ['just below what would be infinite', 65519.99609375, 0x7bff],
+    ['the smallest normal', 2 ** -14, 0x0400],
+    ['the largest subnormal', 1023 * 2 ** -24, 0x03ff],
+    ['between that and the smallest normal: even', 1023.5 * 2 ** -24, 0x0400],
+    ['the smallest', 2 ** -24, 0x0001],
+    ['half of it: even, zero', 2 ** -25, 0x0000],
+    ['a little over half of it', 2 ** -25 * (1 + 2 ** -23), 0x0001],
+    ['one and a half of it: even, two', 1.5 * 2 ** -24, 0x0002],
+    ['a float32 subnormal', -1e-45, 0x8000],
+    ['a tie down to even', 1 + 2 ** -11, 0x3c00],
+    ['a tie up to even', 1 + 3 * 2 ** -11, 0x3c02],
+    ['over a tie', 1 + 2 ** -11 + 2 ** -23, 0x3c01],
+    ['a carry into the exponent', 2 - 2 ** -12, 0x4000],
+    ['infinity', Number.POSITIVE_INFINITY, 0x7c00],
+    ['minus infinity', Number.NEGATIVE_INFINITY, 0xfc00],
+  ])('%s', (_, value, half) => {
+    expect(put16([value])).toEqual([half]);
+  });
+
+  it('NaN stays one, also where its payload is cut off', () => {
+    const bits = Uint32Array.of(0x7f800001, 0xffc00000, 0x7fffffff);
+    for (const half of put16(new Float32Array(bits.buffer))) expect((half & 0x7fff) > 0x7c00).toBe(true);
+    expect(back()).toEqual([Number.NaN, Number.NaN, Number.NaN]);
+  });
+
+  it('every float16 reads as the number it is, and is written back as itself', () => {
+    const all = Uint16Array.from({ length: 65_536 }, (_, i) => i);
+    put(`{"a":${entry('F16', '[65536]', '[0,131072]')}}`, new Uint8Array(all.buffer));
+    const { dtype, data } = readSafetensors(file).tensors.a;
+    expect(dtype).toBe('F32');
+    const [values, wrong] = [data as Float32Array, [] as number[]];
+    all.forEach((h, i) => {
+      const [sign, exponent, rest] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
+      const size = exponent === 0 ? rest * 2 ** -24 : (1 + rest / 1024) * 2 ** (exponent - 15);
+      const wanted = exponent < 31 ? sign * size : rest ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+      if (!Object.is(values[i], wanted)) wrong.push(i);
+    });
+    expect(wrong).toEqual([]);
+    const again = put16(values);
+    // A quiet NaN is kept; one that signals becomes quiet.
+    expect(again.filter((h, i) => h !== i && h !== (i | 0x200))).toEqual([]);
+    expect(again.filter((h, i) => h !== i).every((h) => (h & 0x7fff) > 0x7c00)).toBe(true);
+  });
+
+  it('rounds as numpy does, and reads what the format’s own package wrote', () => {
+    const { values, halves } = readSafetensors(join(packageRoot, 'test/golden/float16.safetensors')).tensors;
+    const given = values.data as Float32Array;
+    expect(given.length).toBeGreaterThan(5000);
+    put16(given);
+    expect(back()).toEqual([...(halves.data as Float32Array)]);
+  });
+
+  it.skipIf(!process.env.MATGAN_PYTHON)('the format’s own package reads ours', () => {
+    const { values } = readSafetensors(join(packageRoot, 'test/golden/float16.safetensors')).tensors;
+    writeSafetensors(file, { values: { dtype: 'F16', shape: values.shape, data: values.data as Float32Array } });
+    const script = join(packageRoot, 'test/golden/float16.py');
+    const result = spawnSync(process.env.MATGAN_PYTHON!, [script, file], { encoding: 'utf8' });
+    expect([result.stderr, result.stdout.trim()]).toEqual(['', 'equal']);
+  });
+
+  it('what would be infinite is refused by name, and the file before stays', () => {
+    put16([1]);
+    const before = readFileSync(file);
+    for (const value of [65520, -1e5, 3.4e38]) {
+      expect(() => put16([0, value])).toThrow(DataError);
+      expect(() => put16([0, value])).toThrow(/tensor a has -?[\d.e+]+ at 1, beyond float16 \(65504\)/);
+    }
+    expect(readFileSync(file)).toEqual(before);
+  });
+
+  it('wide elements come first, so that each tensor is aligned', () => {
+    writeSafetensors(file, {
+      half: { dtype: 'F16', shape: [3], data: Float32Array.of(1, 2, 3) },
+      word: { dtype: 'U32', shape: [1], data: Uint32Array.of(7) },
+      long: { dtype: 'U64', shape: [1], data: BigUint64Array.of(8n) },
+    });
+    const bytes = readFileSync(file);
+    const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE())).toString());
+    expect([header.long, header.word, header.half].map(({ data_offsets }) => data_offsets[0])).toEqual([0, 8, 12]);
+    const { half, word, long } = readSafetensors(file).tensors;
+    expect([[...half.data], [...word.data], [...long.data]]).toEqual([[1, 2, 3], [7], [8n]]);
+  });
+});
+
 describe('a file that cannot be written', () => {
   it.each(['writeSync', 'fsyncSync', 'renameSync'] as const)('%s fails: the previous file stays whole', (name) => {
     writeSafetensors(file, tensors, metadata);
@@ -142,8 +241,24 @@ describe('a hostile file', () => {
       /"__proto__", which is not accepted/,
     ],
     ['__proto__ as metadata', () => put('{"__metadata__":{"__proto__":"x"}}'), /"__proto__"/],
-    ['unknown dtype', () => put(`{"a":${entry('F128', '[1]', '[0,16]')}}`, 16), /"a" is "F128"; only F32, U32/],
+    ['unknown dtype', () => put(`{"a":${entry('F128', '[1]', '[0,16]')}}`, 16), /"a" is "F128"; only F32, F16, U32/],
     ['dtype constructor', () => put(`{"a":${entry('constructor', '[1]', '[0,4]')}}`, 4), /"a" is "constructor"/],
+    ['F16 of an odd length', () => put(`{"a":${entry('F16', '[2]', '[0,3]')}}`, 3), /has 3 bytes, F16 \[2\] wants 4/],
+    [
+      'F16 with the bytes of F32',
+      () => put(`{"a":${entry('F16', '[2]', '[0,8]')}}`, 8),
+      /has 8 bytes, F16 \[2\] wants 4/,
+    ],
+    [
+      'BF16',
+      () => put(`{"a":${entry('BF16', '[2]', '[0,4]')}}`, 4),
+      /"a" is "BF16"; only F32, F16, U32, I32, U64 are read/,
+    ],
+    [
+      'F16 beyond all memory',
+      () => put(`{"a":${entry('F16', '[9007199254740991]', '[0,4]')}}`, 4),
+      /has 4 bytes, F16 \[9007199254740991\] wants/,
+    ],
     [
       'unknown field',
       () => put(one('"dtype":"F32","shape":[1],"data_offsets":[0,4],"strides":[1]'), 4),
