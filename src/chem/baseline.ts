@@ -21,34 +21,53 @@ import { randomStream, WeightedChoice } from './random.ts';
 /** How many formulas to draw with 0, 1, 2 … 8 elements; see `countByElements` of encoding.ts. */
 export type ElementHistogram = ArrayLike<number>;
 
-/**
- * Uniform random reduced formulas with given numbers of elements: different elements of the 85 and counts 1 … 8, all equally
- * likely among the formulas in lowest terms.
- */
-export function uniformFormulas(histogram: ElementHistogram, seed: number): PackedFormulas {
+/** Writes one formula with `n` elements into a row; false where there can be none. */
+export type SizedDraw = (words: Uint32Array, row: number, n: number) => boolean;
+/** Writes one formula into a row; false where there can be none. */
+export type Draw = (words: Uint32Array, row: number) => boolean;
+
+/** A stream of uniform random reduced formulas: different elements of the 85 and counts 1 … 8, all equally likely among those in lowest terms. */
+export function uniformDraw(seed: number): SizedDraw {
   const random = randomStream(seed, 'uniform');
-  const rows = total(histogram);
-  const packed = new Uint32Array(rows * rowWords);
   const pairs = new Uint16Array(maxPairs);
+  return (words, row, n) => {
+    let divisor: number;
+    do {
+      divisor = 0;
+      for (let p = 0; p < n; p++) {
+        let e: number;
+        do e = random.below(elementCount);
+        while (holds(pairs, p, e));
+        const count = random.below(maxCount) + 1;
+        divisor = gcd(divisor, count);
+        pairs[p] = ((e + 1) << 8) | count;
+      }
+    } while (divisor > 1);
+    writePairs(words, row, pairs, n);
+    return n > 0;
+  };
+}
+
+/** A stream of numbers of elements, as often as the histogram has them. */
+export function sizeDraw(histogram: ElementHistogram, seed: number): () => number {
+  const random = randomStream(seed, 'sizes');
+  const choice = new WeightedChoice(Array.from(histogram, (count, n) => (n === 0 ? 0 : count)));
+  return () => choice.draw(random);
+}
+
+/** All formulas of a histogram, the small ones first. */
+function drawAll(histogram: ElementHistogram, draw: SizedDraw): PackedFormulas {
+  const packed = new Uint32Array(total(histogram) * rowWords);
   let row = 0;
   for (let n = 1; n <= maxPairs; n++) {
-    for (let i = 0; i < (histogram[n] ?? 0); i++) {
-      let divisor: number;
-      do {
-        divisor = 0;
-        for (let p = 0; p < n; p++) {
-          let e: number;
-          do e = random.below(elementCount);
-          while (holds(pairs, p, e));
-          const count = random.below(maxCount) + 1;
-          divisor = gcd(divisor, count);
-          pairs[p] = ((e + 1) << 8) | count;
-        }
-      } while (divisor !== 1);
-      writePairs(packed, row++, pairs, n);
-    }
+    for (let i = 0; i < (histogram[n] ?? 0); i++) if (draw(packed, row, n)) row++;
   }
-  return { packed, rows };
+  return { packed: packed.subarray(0, row * rowWords), rows: row };
+}
+
+/** Formulas of `uniformDraw` with given numbers of elements. */
+export function uniformFormulas(histogram: ElementHistogram, seed: number): PackedFormulas {
+  return drawAll(histogram, uniformDraw(seed));
 }
 
 function total(histogram: ElementHistogram): number {
@@ -93,74 +112,81 @@ function frequencies(training: PackedFormulas): { share: Float64Array; drawCount
 const mostTries = 100;
 
 /**
- * Frequency baseline matched in the number of elements: for each formula the elements are drawn one after the other by the odds
- * p / (1 - p) of their share p of the training rows, without repeats, then a count for each from that element's counts.
- * @param histogram numbers of formulas with 1 … 8 elements. Sizes for which training has too few elements are left out.
+ * The frequency baseline, formula by formula: the elements are drawn one after the other by the odds p / (1 - p) of their share p of
+ * the training rows, without repeats, then a count for each from that element's counts.
  */
+export function frequencyDraw(training: PackedFormulas, seed: number, options: { reduce?: boolean } = {}): SizedDraw {
+  const random = randomStream(seed, 'frequency');
+  const { share, drawCount } = frequencies(training);
+  // An element in every row has infinite odds; capped, it is still drawn first.
+  const odds = share.map((p) => p / Math.max(1 - p, 1e-6));
+  const choice = new WeightedChoice(odds);
+  const different = share.reduce((n, p) => n + (p > 0 ? 1 : 0), 0);
+  const reduce = options.reduce ?? true;
+  const pairs = new Uint16Array(maxPairs);
+  return (words, row, n) => {
+    if (n > different || n === 0) return false;
+    for (let p = 0; p < n; p++) {
+      let e = choice.draw(random);
+      for (let tries = 1; holds(pairs, p, e); tries++) {
+        // Beside an element of every row the others are one draw in millions: put the drawn ones aside instead.
+        const rest = tries < mostTries ? choice : new WeightedChoice(odds.map((o, i) => (holds(pairs, p, i) ? 0 : o)));
+        e = rest.draw(random);
+      }
+      pairs[p] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
+    }
+    writePairs(words, row, pairs, n);
+    if (reduce) reducePacked(words, row);
+    return true;
+  };
+}
+
+/** Formulas of `frequencyDraw` with given numbers of elements. Sizes for which training has too few elements are left out. */
 export function frequencyFormulas(
   training: PackedFormulas,
   histogram: ElementHistogram,
   seed: number,
   options: { reduce?: boolean } = {},
 ): PackedFormulas {
-  const random = randomStream(seed, 'frequency');
-  const { share, drawCount } = frequencies(training);
-  // An element in every row has infinite odds; capped, it is still drawn first.
-  const odds = share.map((p) => p / Math.max(1 - p, 1e-6));
-  const draw = new WeightedChoice(odds);
-  const different = share.reduce((n, p) => n + (p > 0 ? 1 : 0), 0);
-  const packed = new Uint32Array(total(histogram) * rowWords);
-  const pairs = new Uint16Array(maxPairs);
-  let row = 0;
-  for (let n = 1; n <= Math.min(maxPairs, different); n++) {
-    for (let i = 0; i < (histogram[n] ?? 0); i++) {
-      for (let p = 0; p < n; p++) {
-        let e = draw.draw(random);
-        for (let tries = 1; holds(pairs, p, e); tries++) {
-          // Beside an element of every row the others are one draw in millions: put the drawn ones aside instead.
-          const rest = tries < mostTries ? draw : new WeightedChoice(odds.map((o, i) => (holds(pairs, p, i) ? 0 : o)));
-          e = rest.draw(random);
-        }
-        pairs[p] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
-      }
-      writePairs(packed, row, pairs, n);
-      if (options.reduce ?? true) reducePacked(packed, row);
-      row++;
-    }
-  }
-  return { packed: packed.subarray(0, row * rowWords), rows: row };
+  return drawAll(histogram, frequencyDraw(training, seed, options));
 }
 
 /**
- * Independent cells: each element's row of the 85 × 8 matrix is drawn by itself from its training frequencies (absent, or 1 … 8
- * atoms); results with 2 to 8 elements are kept until there are `count` of them, or a hundred thousand draws gave none.
+ * Independent cells, formula by formula: each element's row of the 85 × 8 matrix is drawn by itself from its training frequencies
+ * (absent, or 1 … 8 atoms); results with 2 to 8 elements are kept. False once a hundred thousand draws in a row gave none.
  */
+export function independentDraw(training: PackedFormulas, seed: number, options: { reduce?: boolean } = {}): Draw {
+  const random = randomStream(seed, 'independent');
+  const { share, drawCount } = frequencies(training);
+  const reduce = options.reduce ?? true;
+  const pairs = new Uint16Array(elementCount);
+  return (words, row) => {
+    // Training rows of one element each hardly ever give two; as many fruitless draws in a row say so.
+    for (let misses = 0; misses < 100_000; misses++) {
+      let n = 0;
+      for (let e = 0; e < elementCount; e++) {
+        if (random.uniform() < share[e]) pairs[n++] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
+      }
+      if (n < 2 || n > maxPairs) continue;
+      writePairs(words, row, pairs, n);
+      if (reduce) reducePacked(words, row);
+      return true;
+    }
+    return false;
+  };
+}
+
+/** `count` formulas of `independentDraw`, or as many as it gives. */
 export function independentFormulas(
   training: PackedFormulas,
   count: number,
   seed: number,
   options: { reduce?: boolean } = {},
 ): PackedFormulas {
-  const random = randomStream(seed, 'independent');
-  const { share, drawCount } = frequencies(training);
+  const draw = independentDraw(training, seed, options);
   const packed = new Uint32Array(count * rowWords);
-  const pairs = new Uint16Array(elementCount);
   let row = 0;
-  // Training rows of one element each hardly ever give two; as many fruitless draws in a row say so.
-  for (let misses = 0; row < count && misses < 100_000; ) {
-    let n = 0;
-    for (let e = 0; e < elementCount; e++) {
-      if (random.uniform() < share[e]) pairs[n++] = ((e + 1) << 8) | (drawCount[e].draw(random) + 1);
-    }
-    if (n < 2 || n > maxPairs) {
-      misses++;
-      continue;
-    }
-    writePairs(packed, row, pairs, n);
-    if (options.reduce ?? true) reducePacked(packed, row);
-    row++;
-    misses = 0;
-  }
+  while (row < count && draw(packed, row)) row++;
   return { packed: packed.subarray(0, row * rowWords), rows: row };
 }
 

@@ -509,6 +509,59 @@ export async function loadFormulas(
   };
 }
 
+/** Formulas of a generator's table. */
+export interface LoadedSamples extends PackedFormulas {
+  /** Rows of the table. */
+  readonly read: number;
+  /** Rows that could not be used, by reason; formulas that do not fit 85 × 8 among them. */
+  readonly unusable: Record<string, number>;
+}
+
+/** More samples than this are refused: 16 bytes each here, and twice that again for the different ones. */
+export const mostSamples = 50_000_000;
+
+/**
+ * Loads the formulas of a generated table, reduced and packed, repeats and order kept. Of what cannot be used only the reasons
+ * are counted, so that a file full of it takes no more memory than a good one.
+ * @throws DataError where nothing can be used; it names the first reason with an example.
+ */
+export async function loadSamples(file: string, options: TableOptions = {}): Promise<LoadedSamples> {
+  let packed = new Uint32Array(4096);
+  let rows = 0;
+  const unusable = new Map<string, number>();
+  let example = '';
+  const reject = (kind: string, reason: string): void => {
+    unusable.set(kind, (unusable.get(kind) ?? 0) + 1);
+    example ||= reason;
+  };
+  const table = await readTable(file, options, (text, _energy, _gap, row) => {
+    if (text === null || text.trim() === '') return reject('missing', `row ${row}: the formula is missing`);
+    if ((rows + 1) * rowWords > packed.length) packed = grown(packed);
+    if (!packPlain(text, packed, rows)) {
+      try {
+        packed.set(packFormula(reduceFormula(parseFormula(text))), rows * rowWords);
+      } catch (error) {
+        if (!(error instanceof FormulaFault)) throw error;
+        return reject(error.kind, error.message);
+      }
+    }
+    if (++rows > mostSamples) {
+      throw new DataError(`${file}: has more than ${mostSamples} formulas; evaluate a part of it`);
+    }
+  });
+  if (table.malformed.length > 0) unusable.set('malformed line', table.malformed.length);
+  const sorted = Object.fromEntries([...unusable].sort((a, b) => b[1] - a[1]));
+  if (rows === 0) {
+    const total = table.rows + table.malformed.length;
+    const reasons = Object.entries(sorted).map(([kind, count]) => `${count} × ${kind}`);
+    throw new DataError(
+      `${file}: none of the ${total} rows of column "${table.formulaColumn}" is a formula that fits 85 × 8 ` +
+        `(${reasons.join(', ')}; ${example}); name another column with --formula-column, or another file`,
+    );
+  }
+  return { packed, rows, read: table.rows + table.malformed.length, unusable: sorted };
+}
+
 /** Keeps the first row of each formula. */
 export function uniqueRows(formulas: PackedFormulas): PackedFormulas {
   const set = PackedSet.of(formulas);

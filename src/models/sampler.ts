@@ -25,6 +25,8 @@ export interface DrawOptions {
   filter?: Checkpoint;
   /** Share of the decoded samples that the filter keeps; its configuration's unless said. */
   keep?: number;
+  /** Leave out this many batches: drawing goes on where that many had ended. */
+  skipBatches?: number;
   onProgress?: (drawn: number) => void;
 }
 
@@ -92,7 +94,7 @@ export async function drawSamples(
       const keep = options.keep ?? filterConfig?.keep ?? 1;
       let sieve = options.formulas ? Sieve.all() : undefined;
       if (graphs.filter) sieve = await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed });
-      executor.write(graphs.counter, new Uint32Array(2));
+      executor.write(graphs.counter, Uint32Array.of(options.skipBatches ?? 0, 0));
       await drawFrom(executor, plan, graphs, { ...options, batch, sieve }, receive);
     } finally {
       plan.destroy();

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { frequencyFormulas, scaleHistogram, uniformFormulas } from '../../src/chem/baseline.ts';
+import { frequencyDraw, sizeDraw, uniformDraw } from '../../src/chem/baseline.ts';
 import { byElementCount, loadFormulas, prepareData, splitRows, uniqueRows } from '../../src/chem/dataset.ts';
+import { totalVariation } from '../../src/chem/distributions.ts';
 import { element, matganElements } from '../../src/chem/elements.ts';
 import {
   countByElements,
@@ -27,7 +28,6 @@ import {
   elementOccurrences,
   evaluateFormulas,
   reducedRows,
-  totalVariation,
   validityRates,
 } from '../../src/chem/metrics.ts';
 import { defaultCount, defaultSeed, synthesize } from '../../src/chem/synth.ts';
@@ -654,10 +654,20 @@ describe('figures', () => {
 
     const sizes = countByElements(reduced);
     const trainingSizes = countByElements(training);
-    const draws = {
-      uniform: uniformFormulas(sizes, seed),
-      frequency: frequencyFormulas(training, scaleHistogram(trainingSizes, 9), seed),
+    // As the evaluation draws them: formula by formula, with the size of each generated one, or one drawn from training's.
+    const rowsOf = (draw: (words: Uint32Array, row: number) => boolean): PackedFormulas => {
+      const packed = new Uint32Array(9 * rowWords);
+      for (let row = 0; row < 9; row++) expect(draw(packed, row)).toBe(true);
+      return { packed, rows: 9 };
     };
+    const uniform = uniformDraw(seed);
+    const frequency = frequencyDraw(training, seed);
+    const size = sizeDraw(trainingSizes, seed);
+    const draws = {
+      uniform: rowsOf((words, row) => uniform(words, row, rowElements(reduced.packed, row))),
+      frequency: rowsOf((words, row) => frequency(words, row, size())),
+    };
+    expect(countByElements(draws.uniform)).toEqual(sizes);
     const trainingSet = PackedSet.of(training);
     const leaveOutSet = PackedSet.of(leaveOut);
     const found = (wanted: PackedSet, drawn: PackedFormulas, n?: number): number => {
@@ -692,7 +702,7 @@ describe('figures', () => {
         },
       });
     }
-    expect(result.totalVariation).toEqual({
+    expect(result.totalVariation).toMatchObject({
       elementCount: totalVariation(sizes, trainingSizes),
       elements: totalVariation(elementOccurrences(reduced), elementOccurrences(training)),
     });
@@ -702,7 +712,7 @@ describe('figures', () => {
     let balanced = 0;
     for (const n of [2, 3]) {
       const row = result.byElementCount[n];
-      expect(row).toEqual({
+      expect(row).toMatchObject({
         generated: validityRates(part(reduced, n)),
         training: validityRates(part(training, n)),
         uniform: validityRates(part(draws.uniform, n)),
@@ -740,7 +750,12 @@ describe('figures', () => {
     expect(result.reweighted).toEqual({ chargeNeutral: 1, electronegativityBalanced: 1, covered: 2 / 3 });
     const apart = evaluateFormulas({ generated: pack('BaTiO3'), training: pack('KBr'), seed: 1 });
     expect(apart.reweighted).toEqual({ chargeNeutral: null, electronegativityBalanced: null, covered: 0 });
-    expect(apart.totalVariation).toEqual({ elementCount: 1, elements: expect.closeTo(1, 12) });
+    expect(apart.totalVariation).toEqual({
+      elementCount: 1,
+      elements: expect.closeTo(1, 12),
+      pairs: expect.closeTo(1, 12),
+      stoichiometries: 1,
+    });
     const beside = evaluateFormulas({
       generated: pack('NaCl'),
       training: pack('KBr'),
