@@ -515,6 +515,8 @@ export interface LoadedSamples extends PackedFormulas {
   readonly read: number;
   /** Rows that could not be used, by reason; formulas that do not fit 85 × 8 among them. */
   readonly unusable: Record<string, number>;
+  /** SHA-256 of the file's bytes, hexadecimal. */
+  readonly sha256: string;
 }
 
 /** More samples than this are refused: 16 bytes each here, and twice that again for the different ones. */
@@ -559,7 +561,7 @@ export async function loadSamples(file: string, options: TableOptions = {}): Pro
         `(${reasons.join(', ')}; ${example}); name another column with --formula-column, or another file`,
     );
   }
-  return { packed, rows, read: table.rows + table.malformed.length, unusable: sorted };
+  return { packed, rows, read: table.rows + table.malformed.length, unusable: sorted, sha256: table.sha256 };
 }
 
 /** Keeps the first row of each formula. */

@@ -1,4 +1,7 @@
-/** Charts as SVG inside a page: no DOM, no scripts. Colours are the page's variables, so they follow light and dark. */
+/**
+ * Charts as SVG: no DOM, no scripts. Inside a page colours are the page's variables, so they follow light and dark; in a file of
+ * its own (`chartFile`) they are resolved, with title and legend inside.
+ */
 import { type Content, html, Markup } from './html.ts';
 
 const width = 520;
@@ -7,7 +10,7 @@ const margin = { left: 56, right: 14, top: 10, bottom: 40 };
 const innerWidth = width - margin.left - margin.right;
 const innerHeight = height - margin.top - margin.bottom;
 /** Colours that the page has for series. */
-const colours = 5;
+export const colours = 8;
 
 const colour = (i: number): string => `var(--s${i % colours})`;
 const fixed = (v: number): string => v.toFixed(1);
@@ -38,9 +41,64 @@ const legend = (names: readonly string[]): Content =>
     (name, i) => html`<span><i style="background:${colour(i)}"></i>${name}</span>`,
   )}</div>`;
 
-function figure(caption: Content, names: readonly string[], label: string, inside: Content): Markup {
+/** A chart that is drawn, whatever it is put into. */
+export interface Chart {
+  readonly caption: Content;
+  /** Names of its series, in the order of the colours. */
+  readonly names: readonly string[];
+  readonly label: string;
+  readonly inside: Content;
+}
+
+/** A chart in a page. */
+export function figure({ caption, names, label, inside }: Chart): Markup {
   return html`<figure><figcaption>${caption}</figcaption>${legend(names)}
 <svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}">${inside}</svg></figure>`;
+}
+
+/** The light colours of the page. */
+const resolved: Readonly<Record<string, string>> = {
+  '--s0': '#0b7a75',
+  '--s1': '#6b7680',
+  '--s2': '#c9a227',
+  '--s3': '#b8c1c7',
+  '--s4': '#a4478f',
+  '--s5': '#3a6ea5',
+  '--s6': '#b3452c',
+  '--s7': '#5a4a9c',
+};
+/** The family of the font that `chartPng` brings along. */
+export const fontFamily = 'DejaVu Sans';
+/** Width of a letter of 12 pixels, about. */
+const letter = 7.2;
+
+/** A chart as a file of SVG that needs nothing else: XML, colours and fonts named, title and legend inside. */
+export function chartFile({ caption, names, label, inside }: Chart): string {
+  const title = html`${caption}`.text.replace(/\s*<[^>]*>/g, ' ').trim();
+  let [x, y] = [0, 44];
+  const entries = names.length > 1 ? names : [];
+  const places = entries.map((name) => {
+    const wide = 18 + letter * name.length + 14;
+    if (x > 0 && x + wide > width - 20) [x, y] = [0, y + 18];
+    const place = { x: x + 12, y };
+    x += wide;
+    return place;
+  });
+  const top = entries.length > 0 ? y + 12 : 32;
+  const marks = entries.map(
+    (name, i) =>
+      html`<rect x="${places[i].x}" y="${places[i].y - 10}" width="12" height="12" rx="3" fill="${colour(i)}"/><text x="${places[i].x + 18}" y="${places[i].y}">${name}</text>`,
+  );
+  const { text } =
+    html`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height + top}" viewBox="0 0 ${width} ${height + top}" font-family="${fontFamily}, Verdana, sans-serif" font-size="12" role="img" aria-label="${label}">
+<style>text { fill: #5d6a70 } .strong { fill: #1d2529 } .grid { stroke: #e2e0d8 } .axis { stroke: #5d6a70 }</style>
+<rect width="${width}" height="${height + top}" fill="#ffffff"/>
+<text class="strong" x="12" y="22" font-size="14">${new Markup(title)}</text>
+${marks}
+<g transform="translate(0 ${top})">${inside}</g>
+</svg>
+`;
+  return text.replace(/var\((--s\d)\)/g, (_, name: string) => resolved[name]);
 }
 
 /** Horizontal lines with their numbers. */
@@ -66,6 +124,8 @@ export interface LineChart {
   format?: (v: number) => string;
   /** Limits of the value axis, where they are given by the thing itself. */
   range?: readonly [number, number];
+  /** Powers of ten are equally far apart; values of x that are not positive are left out. */
+  logarithmic?: boolean;
 }
 
 /** Mean of neighbouring values, `reach` to each side. */
@@ -91,11 +151,15 @@ function thin(points: Series['points'], most: number): Series['points'] {
  * Lines over a common axis. Values that are no numbers are left out; a rare spike (the first penalties of a GAN) leaves
  * the picture at its edge instead of flattening the rest. Noisy series are drawn pale, with their running mean on top.
  */
-export function lineChart({ title, xLabel, series, format = short, range }: LineChart): Markup {
+export const lineChart = (chart: LineChart): Markup => figure(drawLines(chart));
+
+/** `lineChart`, not yet in a page. */
+export function drawLines({ title, xLabel, series, format = short, range, logarithmic = false }: LineChart): Chart {
+  const scale = (v: number): number => (logarithmic ? Math.log10(v) : v);
   const clean = series.map(({ name, points }) => ({
     name,
     points: thin(
-      points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y)),
+      points.filter(([x, y]) => Number.isFinite(scale(x)) && Number.isFinite(y)),
       600,
     ),
   }));
@@ -104,7 +168,7 @@ export function lineChart({ title, xLabel, series, format = short, range }: Line
   const label = `${names.join(', ')} over ${xLabel}`;
   if (all.length === 0) {
     const nothing = html`<text x="${width / 2}" y="${height / 2}" text-anchor="middle">no values</text>`;
-    return figure(title, names, label, nothing);
+    return { caption: title, names, label, inside: nothing };
   }
   const values = all.map(([, y]) => y).sort((a, b) => a - b);
   const at = (share: number): number => values[Math.round(share * (values.length - 1))];
@@ -114,20 +178,25 @@ export function lineChart({ title, xLabel, series, format = short, range }: Line
   let [low, high] = range ?? (reach > 0 ? usual : [at(0), at(1)]);
   const pad = range ? 0 : (high - low || Math.abs(high) || 1) * 0.08;
   [low, high] = [low - pad, high + pad];
-  const xs = all.map(([x]) => x);
+  const xs = all.map(([x]) => scale(x));
   const [first, last] = [Math.min(...xs), Math.max(...xs)];
-  const x = (v: number): number => margin.left + ((v - first) / (last - first || 1)) * innerWidth;
+  const x = (v: number): number => margin.left + ((scale(v) - first) / (last - first || 1)) * innerWidth;
+  const marks = logarithmic
+    ? ticks(Math.ceil(first - 1e-9), Math.floor(last + 1e-9), 8)
+        .filter(Number.isInteger)
+        .map((power) => 10 ** power)
+    : ticks(first, last, 5);
   const y = (v: number): number => margin.top + (1 - (v - low) / (high - low)) * innerHeight;
   // Far outside the clip a coordinate only needs to be outside.
   const place = (v: number): number => Math.min(3 * height, Math.max(-2 * height, y(v)));
   const path = (points: Series['points']): string =>
     points.map(([px, py], i) => `${i ? 'L' : 'M'}${fixed(x(px))} ${fixed(place(py))}`).join('');
-  return figure(
-    title,
+  return {
+    caption: title,
     names,
     label,
-    html`${valueAxis(ticks(low, high, 6), y, format)}
-${ticks(first, last, 5).map((v) => html`<text x="${fixed(x(v))}" y="${height - 22}" text-anchor="middle">${short(v)}</text>`)}
+    inside: html`${valueAxis(ticks(low, high, 6), y, format)}
+${marks.map((v) => html`<text x="${fixed(x(v))}" y="${height - 22}" text-anchor="middle">${short(v)}</text>`)}
 <text x="${margin.left + innerWidth / 2}" y="${height - 5}" text-anchor="middle">${xLabel}</text>
 <svg x="${margin.left}" y="${margin.top - 2}" width="${innerWidth}" height="${innerHeight + 4}" viewBox="${margin.left} ${margin.top - 2} ${innerWidth} ${innerHeight + 4}" fill="none" stroke-linejoin="round">${clean.map(
       ({ points }, i) => {
@@ -141,7 +210,7 @@ ${ticks(first, last, 5).map((v) => html`<text x="${fixed(x(v))}" y="${height - 2
         }`;
       },
     )}</svg>`,
-  );
+  };
 }
 
 export interface BarChart {
@@ -165,17 +234,20 @@ export interface BarChart {
 }
 
 /** Groups of bars from zero; the first series is labelled with its values. */
-export function barChart(chart: BarChart): Markup {
+export const barChart = (chart: BarChart): Markup => figure(drawBars(chart));
+
+/** `barChart`, not yet in a page. */
+export function drawBars(chart: BarChart): Chart {
   const { title, xLabel, series, groups, format = (v) => `${Math.round(100 * v)} %` } = chart;
   const top = chart.top ?? (Math.max(0, ...groups.flatMap(({ values }) => values.map((v) => v ?? 0))) * 1.1 || 1);
   const y = (v: number): number => margin.top + (1 - Math.min(v, top) / top) * innerHeight;
   const step = innerWidth / Math.max(1, groups.length);
   const bar = Math.min(26, (step * 0.8) / Math.max(1, series.length));
-  return figure(
-    title,
-    series,
-    `${series.join(', ')} by ${xLabel}`,
-    html`${valueAxis(ticks(0, top, 5), y, format)}
+  return {
+    caption: title,
+    names: series,
+    label: `${series.join(', ')} by ${xLabel}`,
+    inside: html`${valueAxis(ticks(0, top, 5), y, format)}
 ${groups.map(({ label, below, values, faint }, g) => {
   const centre = margin.left + (g + 0.5) * step;
   const left = centre - (bar * series.length) / 2;
@@ -191,5 +263,5 @@ ${below && html`<text x="${fixed(centre)}" y="${height - 11}" text-anchor="middl
 })}
 <line class="axis" x1="${margin.left}" x2="${width - margin.right}" y1="${fixed(y(0))}" y2="${fixed(y(0))}"/>
 <text x="${margin.left - 8}" y="${height - 24}" text-anchor="end" font-size="10">${xLabel}</text>`,
-  );
+  };
 }

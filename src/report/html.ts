@@ -48,12 +48,12 @@ const style = `
 :root {
   color-scheme: light dark;
   --page: #fbfaf7; --card: #ffffff; --ink: #1d2529; --soft: #5d6a70; --line: #e2e0d8;
-  --s0: #0b7a75; --s1: #6b7680; --s2: #c9a227; --s3: #b8c1c7; --s4: #a4478f; --good: #0b7a75; --bad: #b3452c;
+  --s0: #0b7a75; --s1: #6b7680; --s2: #c9a227; --s3: #b8c1c7; --s4: #a4478f; --s5: #3a6ea5; --s6: #b3452c; --s7: #5a4a9c; --good: #0b7a75; --bad: #b3452c;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #14191c; --card: #1c2327; --ink: #e6ebed; --soft: #9aa8ae; --line: #313b40;
-    --s0: #3cc4b8; --s1: #a9b5bc; --s2: #e0bd4f; --s3: #55636b; --s4: #d58cc5; --good: #3cc4b8; --bad: #ee8d75;
+    --s0: #3cc4b8; --s1: #a9b5bc; --s2: #e0bd4f; --s3: #55636b; --s4: #d58cc5; --s5: #7fb2e5; --s6: #ee8d75; --s7: #a99be8; --good: #3cc4b8; --bad: #ee8d75;
   }
 }
 * { box-sizing: border-box; }
@@ -90,6 +90,8 @@ th[role] { cursor: pointer; } th[aria-sort=ascending]::after { content: " ↑"; 
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(232px, 100%), 1fr)); gap: 8px; margin: 12px 0; padding: 0; list-style: none; }
 .examples li { background: var(--card); border: 1px solid var(--line); border-left: 3px solid var(--s3); border-radius: 6px; padding: 6px 10px; overflow-wrap: anywhere; }
 .examples li.balanced { border-left-color: var(--good); } .examples li.neither { border-left-color: var(--bad); }
+.words { list-style: none; margin: 12px 0; padding: 0; max-width: 88ch; } .words li { border-left: 3px solid var(--s3); padding: 2px 0 2px 12px; margin: 0 0 8px; }
+.words li.good { border-left-color: var(--good); } .words li.bad { border-left-color: var(--bad); }
 .formula { font-weight: 600; } .formula sub { font-size: 0.72em; line-height: 0; }
 .examples small { display: block; color: var(--soft); font-size: 12px; }
 footer { margin-top: 48px; font-size: 13px; color: var(--soft); }
