@@ -20,6 +20,8 @@ export interface TableOptions {
   readonly formulaColumn?: string;
   readonly energyColumn?: string;
   readonly gapColumn?: string;
+  /** A column of text that is handed on with each row. */
+  readonly labelColumn?: string;
   /** Called now and then with the number of rows read so far. */
   readonly progress?: (rows: number) => void;
 }
@@ -45,8 +47,8 @@ export interface TableRead {
   readonly sha256: string;
 }
 
-/** Receives a row: the formula's text or null, energy and gap (NaN where there is none), and its number from 1. */
-export type RowSink = (text: string | null, energy: number, gap: number, row: number) => void;
+/** Receives a row: the formula's text or null, energy and gap (NaN where there is none), its number from 1, and its label. */
+export type RowSink = (text: string | null, energy: number, gap: number, row: number, label: string | null) => void;
 
 const formulaNames = [
   'formula',
@@ -557,10 +559,13 @@ async function readOpened(
       ? named(file, columns, options.gapColumn, '--gap-column')
       : findByName(columns, gapNames);
 
-  const used = [formulaColumn, energyColumn, gapColumn].filter((name) => name !== null);
+  const labelColumn =
+    options.labelColumn === undefined ? null : named(file, columns, options.labelColumn, '--label-column');
+
+  const used = [formulaColumn, energyColumn, gapColumn, labelColumn].filter((name) => name !== null);
   const number = (name: string | null): string =>
     name === null ? 'NULL' : `TRY_CAST(${opened.expression(name)} AS DOUBLE)`;
-  const query = `SELECT ${opened.expression(formulaColumn)}, ${number(energyColumn)}, ${number(gapColumn)} FROM ${opened.from([...new Set(used)])}`;
+  const query = `SELECT ${opened.expression(formulaColumn)}, ${number(energyColumn)}, ${number(gapColumn)}, ${labelColumn === null ? 'NULL' : opened.expression(labelColumn)} FROM ${opened.from([...new Set(used)])}`;
   const result = await connection.stream(query);
   const mostRows = freeRows + mostRowsAByte * source.bytes;
   let rows = 0;
@@ -570,13 +575,14 @@ async function readOpened(
     const formulas = chunk.getColumnValues(0) as (string | null)[];
     const energies = chunk.getColumnValues(1) as (number | null)[];
     const gaps = chunk.getColumnValues(2) as (number | null)[];
+    const labels = chunk.getColumnValues(3) as (string | null)[];
     for (let i = 0; i < formulas.length; i++) {
       const text = formulas[i];
       if (text !== null && text.trim() !== '') {
         texts++;
         if (Number.isFinite(Number(text))) numbers++;
       }
-      sink(text, energies[i] ?? Number.NaN, gaps[i] ?? Number.NaN, ++rows);
+      sink(text, energies[i] ?? Number.NaN, gaps[i] ?? Number.NaN, ++rows, labels[i] ?? null);
     }
     if (rows > mostRows) {
       throw new DataError(`${file}: has over ${mostRows} rows in ${source.bytes} bytes, as no table of formulas does`);

@@ -54,6 +54,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./evaluate.ts')).evaluate,
   },
   {
+    name: 'map',
+    about: 'draw formulas as a t-SNE map, on a plane and in space',
+    load: async () => (await import('./map.ts')).map,
+  },
+  {
     name: 'gradcheck',
     about: 'check every op: GPU against reference, gradients against differences',
     load: async () => (await import('./gradcheck.ts')).gradcheck,

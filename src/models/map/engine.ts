@@ -1,0 +1,289 @@
+/** What computes a map: the GPU by our own kernels, or the f64 reference (reference.ts). Both follow the same steps. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DataError } from '../../errors.ts';
+import type { Device } from '../../kernels/device.ts';
+import { type Call, PipelineCache } from '../../kernels/kernel.ts';
+import { type PlacedCall, Program } from '../../kernels/program.ts';
+import {
+  farAway,
+  neighbourCalls,
+  padded,
+  perplexityCall,
+  type StepSizes,
+  stepCalls,
+  stretchesOf,
+  tileOf,
+} from '../../kernels/tsne.ts';
+
+/** Points in a space, row-major [points, dims]. */
+export interface Features {
+  points: number;
+  dims: number;
+  values: Float32Array;
+}
+
+/** The k nearest points of each query, in order of index, and their squared distances: both [queries, k]. */
+export interface Neighbours {
+  k: number;
+  index: Uint32Array;
+  distance: Float32Array;
+}
+
+/** P, symmetric and sparse, by rows: the entries of row i are rows[i] … rows[i + 1] − 1. Their sum is 1. */
+export interface Affinities {
+  points: number;
+  rows: Uint32Array;
+  columns: Uint32Array;
+  values: Float32Array;
+}
+
+/** Settings of the descent that hold for a stretch of iterations. */
+export interface Phase {
+  iterations: number;
+  exaggeration: number;
+  momentum: number;
+}
+
+export interface Descent {
+  dimensions: 2 | 3;
+  /** Step for a gradient with its factor 4: a quarter of what implementations without the factor call learning rate. */
+  rate: number;
+  /** Longest step of a point. */
+  longest: number;
+  phases: readonly Phase[];
+  /** `divergence`: the KL divergence before the last of the iterations done, in nats. */
+  onProgress?: (iteration: number, divergence: number) => void;
+}
+
+export interface Descended {
+  /** Row-major [points, dimensions]. */
+  positions: Float32Array;
+  /** KL divergence, in nats, before each of some iterations, and at the end. */
+  history: { iteration: number; divergence: number }[];
+  divergence: number;
+}
+
+export interface MapEngine {
+  readonly kind: 'gpu' | 'reference';
+  /**
+   * @param base undefined: the queries themselves, without each one
+   * @param onProgress queries done
+   */
+  nearest(
+    queries: Features,
+    base: Features | undefined,
+    k: number,
+    onProgress?: (done: number) => void,
+  ): Promise<Neighbours>;
+  /** Affinities to neighbours [queries, k], each row with the perplexity asked for and the sum 1. */
+  conditional(neighbours: Neighbours, perplexity: number): Promise<Float32Array>;
+  /** Descends from `start`, row-major [points, dimensions]. */
+  descend(affinities: Affinities, start: Float32Array, descent: Descent): Promise<Descended>;
+}
+
+/** Σ p ln p over the entries: the part of the KL divergence that positions don't change. */
+export function negativeEntropy({ values }: Affinities): number {
+  let sum = 0;
+  for (const p of values) if (p > 0) sum += p * Math.log(p);
+  return sum;
+}
+
+/** Points last, padded with zeros: [dims, padded points]. */
+function byDimension({ points, dims, values }: Features): Float32Array {
+  const all = padded(points);
+  const out = new Float32Array(dims * all);
+  for (let i = 0; i < points; i++) for (let c = 0; c < dims; c++) out[c * all + i] = values[i * dims + c];
+  return out;
+}
+
+/** Milliseconds of work that are handed to the device at a time: signals get through in between, and no watchdog wakes. */
+const portion = 300;
+/** Iterations between two values of the history, at most. */
+const mostIterations = 50;
+
+/** Waits for the device without keeping a core of the host busy, which a software adapter would miss. */
+async function rest(device: Device, expected: number): Promise<void> {
+  if (device.info.software && expected > 5) await sleep(0.8 * expected);
+  await device.idle();
+}
+
+export class GpuMapEngine implements MapEngine {
+  readonly kind = 'gpu';
+  private readonly device: Device;
+  private readonly pipelines: PipelineCache;
+
+  constructor(device: Device) {
+    this.device = device;
+    this.pipelines = new PipelineCache(device);
+  }
+
+  async nearest(
+    queries: Features,
+    base: Features | undefined,
+    k: number,
+    onProgress?: (done: number) => void,
+  ): Promise<Neighbours> {
+    const { device } = this;
+    const from = base ?? queries;
+    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
+    const most = Math.min(maxStorageBufferBindingSize, maxBufferSize, 2 ** 27);
+    const tile = Math.min(tileOf(device.info, from.points, most), Math.ceil(queries.points / 64) * 64);
+    if (tile < 64 || Math.max(queries.points * k, padded(from.points) * from.dims) * 4 > most) {
+      const what = `${queries.points} points with ${k} neighbours each`;
+      throw new DataError(`${what} are too many for this device's buffers; map fewer points, or a lower perplexity`);
+    }
+    return this.withBuffers(async (make) => {
+      const b = make('features', byDimension(from));
+      const x = base ? make('queries', byDimension(queries)) : b;
+      const d = make('distances', tile * padded(from.points));
+      const index = make('neighbours', queries.points * k);
+      const distance = make('neighbour distances', queries.points * k);
+      let perTile = 0;
+      for (let first = 0; first < queries.points; first += tile) {
+        const sizes = { tile, first, queries: queries.points, points: from.points, dims: from.dims, k, itself: !base };
+        const { distances, neighbours } = neighbourCalls(sizes);
+        const started = performance.now();
+        await this.run([placed('distances', distances, [x, b, d])], perTile / 2);
+        await this.run([placed('neighbours', neighbours, [d, index, distance])], perTile / 2);
+        // The first one also compiles.
+        if (first > 0) perTile = performance.now() - started;
+        onProgress?.(Math.min(queries.points, first + tile));
+      }
+      return {
+        k,
+        index: new Uint32Array(await device.read(index, queries.points * k * 4)),
+        distance: new Float32Array(await device.read(distance, queries.points * k * 4)),
+      };
+    });
+  }
+
+  async conditional({ k, distance }: Neighbours, perplexity: number): Promise<Float32Array> {
+    const points = distance.length / k;
+    return this.withBuffers(async (make) => {
+      const d = make('neighbour distances', distance);
+      const y = make('conditional affinities', distance.length);
+      await this.run([placed('perplexity', perplexityCall(points, k, perplexity), [d, y])], 0);
+      return new Float32Array(await this.device.read(y, distance.length * 4));
+    });
+  }
+
+  async descend(affinities: Affinities, start: Float32Array, descent: Descent): Promise<Descended> {
+    const { device } = this;
+    const { points, rows, columns, values } = affinities;
+    const { dimensions } = descent;
+    const all = padded(points);
+    const stretches = stretchesOf(device.info, points);
+    const constant = negativeEntropy(affinities);
+    return this.withBuffers(async (make) => {
+      const positions = byDimension({ points, dims: dimensions, values: start });
+      positions.fill(farAway, points, all);
+      const state = new Float32Array(8 * points).fill(1, 4 * points);
+      const y = make('positions', positions);
+      const buffers = {
+        rows: make('rows of P', rows),
+        columns: make('columns of P', columns),
+        values: make('values of P', values),
+        forces: make('forces', 4 * all * stretches),
+        attraction: make('attraction', 4 * points),
+        repulsion: make('repulsion', 4 * points),
+        sums: make('sums', 2),
+        state: make('velocities and gains', state),
+      };
+      const calls = (phase: Omit<Phase, 'iterations'>): PlacedCall[] => {
+        const sizes: StepSizes = { points, stretches, entries: values.length, ...descent, ...phase };
+        const { repulsion, attraction, totals, update } = stepCalls(sizes);
+        const b = buffers;
+        const last = [b.attraction, b.repulsion, b.sums, y, b.state];
+        return [
+          placed('repulsion', repulsion, [y, b.forces]),
+          placed('attraction', attraction, [y, b.rows, b.columns, b.values, b.forces, b.attraction, b.repulsion]),
+          placed('totals', totals, last),
+          placed('update', update, last),
+        ];
+      };
+      const divergence = async (): Promise<number> => {
+        const [z, logs] = new Float32Array(await device.read(buffers.sums, 8));
+        return constant + logs + Math.log(Math.max(z, 1e-30));
+      };
+
+      const history: Descended['history'] = [];
+      let done = 0;
+      let perIteration = 0;
+      for (const phase of descent.phases) {
+        const program = await Program.build(device, this.pipelines, calls(phase));
+        try {
+          for (let left = phase.iterations; left > 0; ) {
+            // The first iteration alone: it compiles.
+            const fitting = done === 0 ? 1 : Math.floor(portion / Math.max(0.01, perIteration));
+            const times = Math.max(1, Math.min(fitting, left, mostIterations));
+            const began = performance.now();
+            this.submit(program, times);
+            await rest(device, times * perIteration);
+            const now = await divergence();
+            if (done > 0) perIteration = (performance.now() - began) / times;
+            else perIteration = portion / 8;
+            done += times;
+            left -= times;
+            history.push({ iteration: done - 1, divergence: now });
+            descent.onProgress?.(done, now);
+          }
+        } finally {
+          program.destroy();
+        }
+      }
+      // What the last step led to: its forces, without another step.
+      const phase = descent.phases.at(-1) ?? { exaggeration: 1, momentum: 0 };
+      await this.run(calls(phase).slice(0, 3), perIteration);
+      const last = await divergence();
+      history.push({ iteration: done, divergence: last });
+      const found = new Float32Array(await device.read(y, 4 * all * dimensions));
+      const out = new Float32Array(points * dimensions);
+      for (let i = 0; i < points; i++)
+        for (let c = 0; c < dimensions; c++) out[i * dimensions + c] = found[c * all + i];
+      return { positions: out, history, divergence: last };
+    });
+  }
+
+  /** Runs dispatches once. @param expected milliseconds */
+  private async run(calls: readonly PlacedCall[], expected: number): Promise<void> {
+    const program = await Program.build(this.device, this.pipelines, calls);
+    try {
+      this.submit(program, 1);
+      await rest(this.device, expected);
+    } finally {
+      program.destroy();
+    }
+  }
+
+  private submit(program: Program, times: number): void {
+    const encoder = this.device.gpu.createCommandEncoder();
+    program.encode(encoder, times);
+    this.device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  /** Buffers for `work`, of elements of 4 bytes or filled with what is given; they are gone when it ends. */
+  private async withBuffers<T>(work: (make: Maker) => Promise<T>): Promise<T> {
+    const { device } = this;
+    const made: GPUBuffer[] = [];
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    try {
+      return await work((label, content) => {
+        const bytes = typeof content === 'number' ? 4 * content : content.byteLength;
+        const buffer = device.createBuffer(bytes, usage, label);
+        made.push(buffer);
+        if (typeof content !== 'number') device.writeBuffer(buffer, content);
+        return buffer;
+      });
+    } finally {
+      for (const buffer of made) device.destroyBuffer(buffer);
+    }
+  }
+}
+
+type Maker = (label: string, content: number | Float32Array | Uint32Array) => GPUBuffer;
+
+const placed = (label: string, call: Omit<Call, 'buffers'>, buffers: readonly GPUBuffer[]): PlacedCall => ({
+  label,
+  call: { ...call, buffers: buffers.map((_, input) => ({ input })) },
+  places: buffers.map((buffer) => ({ buffer, offset: 0, size: buffer.size })),
+});
