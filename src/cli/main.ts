@@ -59,6 +59,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./map.ts')).map,
   },
   {
+    name: 'autoencoder',
+    about: 'study a trained autoencoder: exact decoding, latent space',
+    load: async () => (await import('./autoencoder.ts')).autoencoder,
+  },
+  {
     name: 'gradcheck',
     about: 'check every op: GPU against reference, gradients against differences',
     load: async () => (await import('./gradcheck.ts')).gradcheck,

@@ -21,27 +21,48 @@ import {
 
 const streams = { rows: 0, initial: 2, mirror: 3 };
 
-interface Autoencoder {
+export interface Autoencoder {
   parameters: ParameterSet;
   counts: { encoder: number; decoder: number };
+  /** Cells [n, 85, 8, 1] → latents [n, latent]. */
+  encode(x: Node, weights: readonly Node[], norm: NormMode): Node;
+  /** Latents [n, latent] → cells [n, 85, 8, 1]. */
+  decode(z: Node, weights: readonly Node[], norm: NormMode): Node;
+  /** One after the other: cells → cells. */
   apply(x: Node, weights: readonly Node[], norm: NormMode): Node;
 }
 
 /** Both networks over one parameter set, so that one optimiser dispatch updates all. */
-function autoencoder(config: AeConfig): Autoencoder {
+export function autoencoder(config: AeConfig): Autoencoder {
   const parameters = new ParameterSet();
   const encoder = criticNetwork(config.encoder, config.decoder.latent, parameters, 'encoder.');
   const encoderCount = parameters.count;
   const decoder = generatorNetwork(config.decoder, parameters, 'decoder.');
   const { eps } = config.batchNorm;
+  const encode: Autoencoder['encode'] = (x, weights, norm) => encoder.apply(x, { weights, norm, eps });
+  const decode: Autoencoder['decode'] = (z, weights, norm) => decoder.apply(z, { weights, norm, eps });
   return {
     parameters,
     counts: { encoder: encoderCount, decoder: parameters.count - encoderCount },
-    apply: (x, weights, norm) => {
-      const pass = { weights, norm, eps };
-      return decoder.apply(encoder.apply(x, pass), pass);
-    },
+    encode,
+    decode,
+    apply: (x, weights, norm) => decode(encode(x, weights, norm), weights, norm),
   };
+}
+
+/** Keeps logarithms finite where a cell is 0 or 1 in f32. */
+const tiny = 1e-7;
+
+/**
+ * How far cells y in (0, 1) are from a formula's x: the paper's negative Dice coefficient over the batch, or the binary
+ * cross-entropy of a row's cells, averaged over rows. A wrong cell whose sigmoid has gone to 0 has no gradient in Dice; in
+ * cross-entropy it has the greatest, so that rare counts are learned.
+ */
+function reconstructionLoss(config: AeConfig, y: Node, x: Node): Node {
+  if (config.loss !== 'crossEntropy') return b.diceLoss(y, x);
+  const on = b.mul(x, b.log(b.scale(y, 1, tiny)));
+  const off = b.mul(b.scale(x, -1, 1), b.log(b.scale(y, -1, 1 + tiny)));
+  return b.scale(b.sum(b.add(on, off)), -1 / x.shape[0]);
 }
 
 /** @param rows number of packed rows in the variable `data` */
@@ -56,7 +77,7 @@ export function aeTrainer(config: AeConfig, rows: number): Trainer {
   const x = b.unfold(data, drawn);
   const weights = ae.parameters.views(state.node);
   const norm = trainingNorm(ae.parameters);
-  const loss = b.diceLoss(ae.apply(x, weights, norm.mode), x);
+  const loss = reconstructionLoss(config, ae.apply(x, weights, norm.mode), x);
   const gradient = ae.parameters.pack(grad(loss, weights));
   const next = update(config.optimiser, state.node, gradient, step, {
     decay: config.decay,
@@ -139,7 +160,7 @@ export async function aeMeasure(config: AeConfig, executor: Executor, packed: Ui
   const chosen = graph.variable('measure.rows', [batch], 'u32');
   const x = b.unfold(data, chosen);
   const y = ae.apply(x, ae.parameters.views(flat), { train: false, running });
-  const loss = b.diceLoss(y, x);
+  const loss = reconstructionLoss(config, y, x);
   const formulas = b.decode(y, config.decoding);
   let plan: Plan;
   try {

@@ -136,6 +136,8 @@ const aeSchema = z.strictObject({
    * has variance 1/fan-out.
    */
   mirror: z.strictObject({ gain: z.number().positive().max(100) }).optional(),
+  /** The paper's Dice loss unless said. */
+  loss: z.enum(['dice', 'crossEntropy']).optional(),
   optimiser,
 });
 

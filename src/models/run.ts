@@ -320,7 +320,10 @@ async function measurementOf(options: RunOptions, trainer: Trainer): Promise<Mea
   }
   const { packed, rows } = data.leaveOut;
   if (rows === 0) return undefined;
-  return trainer.measure?.(executor, packed.slice(0, rowWords * Math.min(trainer.measuredRows ?? 512, rows)));
+  // Evenly over all of them: files are sorted, and their first rows are of a kind.
+  const many = Math.min(trainer.measuredRows ?? 512, rows);
+  const chosen = Array.from({ length: many }, (_, i) => Math.floor((i * rows) / many));
+  return trainer.measure?.(executor, takeRows(packed, chosen));
 }
 
 async function trainLocked(
