@@ -17,3 +17,21 @@ export function wilson(passed: number, of: number, z = z95): Interval | null {
   // At the ends the formula is exact but for rounding.
   return [passed === 0 ? 0 : Math.max(0, middle - half), passed === of ? 1 : Math.min(1, middle + half)];
 }
+
+/** A share with how sure it is. */
+export interface Share {
+  readonly count: number;
+  readonly of: number;
+  /** count / of; null where there is nothing to count. */
+  readonly share: number | null;
+  /** Wilson's 95 % interval, null likewise. */
+  readonly interval: Interval | null;
+}
+
+/** `count` of `of`, with its interval. */
+export const shareOf = (count: number, of: number): Share => ({
+  count,
+  of,
+  share: of === 0 ? null : count / of,
+  interval: wilson(count, of),
+});

@@ -1,6 +1,7 @@
 import { frequencyFormulas, scaleHistogram } from './baseline.ts';
+import { totalVariation } from './distributions.ts';
 import { countByElements, maxPairs, type PackedFormulas, PackedSet, rowElements } from './encoding.ts';
-import { elementOccurrences, reducedRows, totalVariation } from './metrics.ts';
+import { elementOccurrences, reducedRows } from './metrics.ts';
 import { flagCN, flagEN, judgePacked } from './validity.ts';
 
 /** Draws of the frequency baseline whose mean recovery a sample is held against: one alone finds a few formulas by luck. */

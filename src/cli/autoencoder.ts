@@ -11,6 +11,7 @@ import { checkOutput, type OutColumn, writeTable, writeWhole } from '../chem/tab
 import { CheckpointError, DataError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { Codec } from '../models/codec.ts';
+import type { AeConfig } from '../models/config.ts';
 import { interpolate, type Judged, latentSpread, near, packedFormula } from '../models/latent.ts';
 import { writeLatents } from '../models/latentTable.ts';
 import { findCheckpoint, loadTrainingData } from '../models/run.ts';
@@ -60,12 +61,12 @@ const ruleOption = (): Option =>
   ]);
 
 /** The autoencoder of a run or a file. @throws CheckpointError */
-function findAutoencoder(path: string, { best }: Common): Checkpoint {
+function findAutoencoder(path: string, { best }: Common): Checkpoint & { config: AeConfig } {
   const checkpoint = findCheckpoint(path, best ? 'best' : 'last');
-  const { model } = checkpoint.config;
-  if (model !== 'ae')
-    throw new CheckpointError(`${path}: it is a model of kind ${model}; this takes an autoencoder (ae)`);
-  return checkpoint;
+  const { config } = checkpoint;
+  if (config.model !== 'ae')
+    throw new CheckpointError(`${path}: it is a model of kind ${config.model}; this takes an autoencoder (ae)`);
+  return { ...checkpoint, config };
 }
 
 /** The run's rows, parted as it parted them; those of another file all together. */

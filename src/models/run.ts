@@ -6,7 +6,7 @@ import type { Executor } from '../autograd/executor.ts';
 import { type Node, showIndex, showShape } from '../autograd/graph.ts';
 import type { Anomaly, Plan, PlanStats } from '../autograd/plan.ts';
 import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../chem/dataset.ts';
-import { type PackedFormulas, rowWords, takeRows } from '../chem/encoding.ts';
+import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
 import type { TableOptions } from '../chem/tables.ts';
 import { CheckpointError, DataError, MatganError } from '../errors.ts';

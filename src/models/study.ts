@@ -1,5 +1,6 @@
 /** What an autoencoder can and can't write down: exact decoding of formulas, and which elements fail (Fig. 7 and S4 of the paper). */
 
+import { type Share, shareOf } from '../chem/confidence.ts';
 import { matganElements } from '../chem/elements.ts';
 import {
   elementCount,
@@ -11,7 +12,6 @@ import {
   rowElements,
   rowWords,
 } from '../chem/encoding.ts';
-import { type Share, shareOf } from '../chem/interval.ts';
 import type { Codec, Decoded } from './codec.ts';
 
 export type Rule = keyof Decoded;

@@ -1,5 +1,5 @@
 /** The page of an autoencoder study: what it can and can't write down, beside the paper's figures. */
-import type { Share } from '../chem/interval.ts';
+import type { Share } from '../chem/confidence.ts';
 import type { Mistakes, SetName, SetStudy, Study } from '../models/study.ts';
 import { barChart } from './chart.ts';
 import { type Content, formulaMarkup, html, htmlTable, page } from './html.ts';

@@ -24,12 +24,7 @@ import {
   writePairs,
 } from '../../src/chem/encoding.ts';
 import { formatFormula, gcd, parseFormula, quoted, reduceFormula } from '../../src/chem/formula.ts';
-import {
-  elementOccurrences,
-  evaluateFormulas,
-  reducedRows,
-  validityRates,
-} from '../../src/chem/metrics.ts';
+import { elementOccurrences, evaluateFormulas, reducedRows, validityRates } from '../../src/chem/metrics.ts';
 import { defaultCount, defaultSeed, synthesize } from '../../src/chem/synth.ts';
 import { flagEN, judge, judgePacked } from '../../src/chem/validity.ts';
 import { ConfigError, DataError, FormulaError } from '../../src/errors.ts';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { frequencyFormulas, independentFormulas, scaleHistogram, uniformFormulas } from '../../src/chem/baseline.ts';
 import { loadFormulas, prepareData, splitRows } from '../../src/chem/dataset.ts';
+import { totalVariation } from '../../src/chem/distributions.ts';
 import {
   countByElements,
   type PackedFormulas,
@@ -13,7 +14,6 @@ import {
   takeRows,
 } from '../../src/chem/encoding.ts';
 import { parseFormula } from '../../src/chem/formula.ts';
-import { totalVariation } from '../../src/chem/distributions.ts';
 import { elementOccurrences, evaluateFormulas, validityRates } from '../../src/chem/metrics.ts';
 import { synthesize } from '../../src/chem/synth.ts';
 import { sharedData } from './shared-data.ts';
