@@ -32,8 +32,9 @@ import { Stages, stagesName } from '../report/stages.ts';
 import { consoleTable, percent } from '../report/table.ts';
 import { inWords } from '../report/words.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
+import { type FilterOptions, filterOptions, findFilter } from './filter.ts';
 
-interface Options {
+interface Options extends FilterOptions {
   generated?: string;
   train?: string;
   leaveOut?: string;
@@ -267,6 +268,7 @@ class Drawing {
   readonly rule: DecodingRule;
   readonly count: number;
   readonly batch: number;
+  private readonly sieve: ReturnType<typeof findFilter>;
 
   constructor(options: Options, checkpoint: Checkpoint, device: Awaited<ReturnType<typeof openExecutor>>) {
     const { config } = checkpoint;
@@ -279,12 +281,14 @@ class Drawing {
     this.count = options.count!;
     this.rule = options.rule ?? config.decoding;
     this.batch = Math.min(this.count, defaultBatch(device.executor, config));
+    this.sieve = findFilter(options.run!, options);
   }
 
   /** What the formulas follow from; the same seed gives other bits on another adapter. */
   get facts() {
-    const { checkpoint, rule, count, batch } = this;
-    return { rule, requested: count, batch, step: checkpoint.step, adapter: this.device.note };
+    const { checkpoint, rule, count, batch, sieve } = this;
+    const filter = sieve ? { step: sieve.filter.step, trained: sieve.filter.data.fingerprint, keep: sieve.keep } : null;
+    return { rule, requested: count, batch, step: checkpoint.step, filter, adapter: this.device.note };
   }
 
   /** Rows as they were decoded. @param onProgress receives the samples done */
@@ -294,37 +298,53 @@ class Drawing {
     stages: Stages | undefined,
     onProgress: (drawn: number) => void,
   ): Promise<PackedFormulas> {
-    const { batch, checkpoint } = this;
-    const kept = batch * Math.ceil(keptSamples / batch);
-    const rows = new Rows();
-    let drawn = 0;
-    const name = (part: number): string => `drawn ${rule} ${count} ${part}`;
-    for (let part = stages?.read(name(0)); part; part = stages?.read(name(Math.floor(drawn / kept)))) {
-      const words = new Uint32Array(part.buffer, part.byteOffset, part.byteLength / 4);
-      rows.add(words, words.length / rowWords);
-      drawn += words.length / rowWords;
-      if (drawn >= count) break;
-    }
-    onProgress(drawn);
-    if (drawn >= count) return rows.packed();
-    const pending = new Uint32Array(kept * rowWords);
-    let filled = 0;
-    const options = { count: count - drawn, seed: this.options.seed, rule, batch, skipBatches: drawn / batch };
+    const { batch, checkpoint, sieve } = this;
     const executor = this.device.executor;
-    await drawSamples(executor, checkpoint, options, (words, some) => {
-      rows.add(words, some);
-      if (stages) {
-        pending.set(words.subarray(0, some * rowWords), filled * rowWords);
-        filled += some;
-        if (filled === kept || drawn + some === count) {
-          const bytes = new Uint8Array(pending.buffer, 0, filled * rowWords * 4);
-          stages.write(name(Math.floor((drawn + some - 1) / kept)), bytes);
-          filled = 0;
+    const rows = new Rows();
+    /** Samples drawn, and those that count: all of them, or with a filter those that it keeps. */
+    let [drawn, counted] = [0, 0];
+    const name = (part: number): string => `drawn ${rule} ${count} ${part}`;
+    // A part: how many samples it is of and how many count, then the formulas among them.
+    let parts = 0;
+    for (let part = stages?.read(name(parts)); part; part = stages?.read(name(++parts))) {
+      const words = new Uint32Array(part.buffer, part.byteOffset, part.byteLength / 4);
+      rows.add(words.subarray(rowWords), words.length / rowWords - 1);
+      drawn += words[0];
+      counted += words[1];
+    }
+    onProgress(counted);
+    if (counted >= count) return rows.packed();
+    let pending = new Rows();
+    let [drawnNow, countedNow] = [0, 0];
+    const rest = count - counted;
+    const { seed } = this.options;
+    await drawSamples(
+      executor,
+      checkpoint,
+      { count: rest, seed, rule, batch, ...sieve, skipBatches: drawn / batch },
+      (words, some) => {
+        const before = pending.size;
+        pending.add(words, some);
+        drawnNow += some;
+        countedNow += sieve ? pending.size - before : some;
+        const done = counted + countedNow >= count;
+        if (drawnNow >= keptSamples || done) {
+          const { packed } = pending.packed();
+          rows.add(packed, packed.length / rowWords);
+          stages?.write(
+            name(parts++),
+            Buffer.concat([
+              Buffer.from(Uint32Array.of(drawnNow, countedNow, 0, 0).buffer),
+              new Uint8Array(packed.buffer, 0, packed.byteLength),
+            ]),
+          );
+          counted += countedNow;
+          [drawnNow, countedNow] = [0, 0];
+          pending = new Rows();
         }
-      }
-      drawn += some;
-      onProgress(drawn);
-    });
+        onProgress(counted + countedNow);
+      },
+    );
     return rows.packed();
   }
 }
@@ -333,6 +353,10 @@ class Drawing {
 class Rows {
   private words = new Uint32Array(4096);
   private rows = 0;
+
+  get size(): number {
+    return this.rows;
+  }
 
   add(words: Uint32Array, rows: number): void {
     for (let row = 0; row < rows; row++) {
@@ -601,7 +625,7 @@ export function evaluate(): Command {
     .enablePositionalOptions()
     .action(run);
   return standardOptions(
-    command,
+    filterOptions(command),
     'matgan evaluate --run icsd --count 100000 --train icsd.parquet --paper icsd --out icsd-evaluation',
   );
 }

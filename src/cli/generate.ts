@@ -1,22 +1,18 @@
 import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import cliProgress from 'cli-progress';
 import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
 import { defaultMemory, Harvest, type HarvestResult } from '../chem/harvest.ts';
 import { checkOutput } from '../chem/tables.ts';
-import { CheckpointError, ConfigError, DataError } from '../errors.ts';
-import type { Checkpoint } from '../models/checkpoint.ts';
-import type { FilterConfig } from '../models/config.ts';
-import { bestName, findCheckpoint, ownFilter } from '../models/run.ts';
+import { CheckpointError, DataError } from '../errors.ts';
+import { findCheckpoint } from '../models/run.ts';
 import { defaultBatch, drawSamples } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
-import { deviceOption, integer, note, real, standardOptions } from './common.ts';
+import { deviceOption, integer, note, standardOptions } from './common.ts';
+import { type FilterOptions, filterOptions, findFilter } from './filter.ts';
 
-interface GenerateOptions {
+interface GenerateOptions extends FilterOptions {
   count: number;
-  filter?: string | boolean;
-  keep?: number;
   best?: boolean;
   out: string;
   rule?: 'paper' | 'argmax';
@@ -43,12 +39,6 @@ export function generate(): Command {
         'paper',
       ]),
     )
-    .option(
-      '--filter <run>',
-      "keep what this filter could take for real; the generator's own (see train filter) if not given",
-    )
-    .option('--no-filter', 'take the samples as they come')
-    .option('--keep <share>', 'share of the samples that the filter keeps; its own setting if not given', real(1e-4, 1))
     .option('--best', "the run's best checkpoint (see train --best) instead of its last")
     .option('--no-reduce', 'keep multiples such as Na2Cl2 as they come (the paper rule never divides)')
     .option('--unique', 'write each formula once')
@@ -69,7 +59,10 @@ export function generate(): Command {
     )
     .addOption(deviceOption())
     .action(run);
-  return standardOptions(command, 'matgan generate runs/mine --count 2000000 --unique --judge --out new.parquet');
+  return standardOptions(
+    filterOptions(command),
+    'matgan generate runs/mine --count 2000000 --unique --judge --out new.parquet',
+  );
 }
 
 async function run(path: string, options: GenerateOptions): Promise<void> {
@@ -79,7 +72,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   }
   const checkpoint = findCheckpoint(path, options.best ? 'best' : 'last');
   const { config } = checkpoint;
-  const filter = findFilter(path, options);
+  const sieve = findFilter(path, options);
   const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);
   const bar = process.stderr.isTTY
@@ -116,8 +109,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     });
     const { count, seed } = options;
     const onProgress = (n: number): void => bar?.update(n);
-    const { keep } = options;
-    await drawSamples(executor, checkpoint, { count, seed, rule, batch, filter, keep, onProgress }, (words, rows) =>
+    await drawSamples(executor, checkpoint, { count, seed, rule, batch, ...sieve, onProgress }, (words, rows) =>
       harvest!.take(words, rows),
     );
     bar?.stop();
@@ -138,7 +130,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
       reduced: reduce,
       batch,
       step: checkpoint.step,
-      filter: filter ? { path: filter.path, keep: options.keep ?? (filter.config as FilterConfig).keep } : null,
+      filter: sieve ? { path: sieve.filter.path, keep: sieve.keep } : null,
     };
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
     else process.stdout.write(`${summary(result, options.out)}\n`);
@@ -149,23 +141,6 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     process.off('SIGTERM', onInterrupt);
     executor.destroy();
   }
-}
-
-/** The filter to use: the one that was named, or the generator's own where it has one. */
-function findFilter(path: string, { filter, keep }: GenerateOptions): Checkpoint | undefined {
-  const own = typeof filter === 'string' ? filter : filter === false ? undefined : ownFilter(path);
-  if (own === undefined) {
-    if (keep !== undefined) throw new ConfigError(`--keep: ${path} has no filter; name one with --filter`);
-    return undefined;
-  }
-  const found = findCheckpoint(own, existsSync(join(own, bestName)) ? 'best' : 'last');
-  if (found.config.model !== 'filter') {
-    throw new ConfigError(`--filter ${own}: it is a model of kind ${found.config.model}, not a filter`);
-  }
-  note(
-    `filter ${found.path} keeps ${percent(keep ?? found.config.keep)} of the samples; --no-filter takes them as they come`,
-  );
-  return found;
 }
 
 function summary(r: HarvestResult & { requested: number; rule: string; seconds: number }, out: string): string {

@@ -12,7 +12,7 @@ import { grad } from '../autograd/grad.ts';
 import type { Graph, Node } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
 import { countCount, elementCount } from '../autograd/ops/random.ts';
-import { Stream, seedKey } from '../autograd/philox.ts';
+import { open01, philox, seedKey } from '../autograd/philox.ts';
 import type { Plan } from '../autograd/plan.ts';
 import { type PackedFormulas, rowWords } from '../chem/encoding.ts';
 import { CheckpointError, ConfigError } from '../errors.ts';
@@ -257,11 +257,14 @@ export function keepOffset(logits: ArrayLike<number>, keep: number): number {
 /** Samples that may come before one is kept, times the share that should be. */
 const patience = 100_000;
 
-/** Keeps formulas by their logits, each with probability min(1, exp(logit − offset)); the same ones for the same seed. */
+/**
+ * Keeps formulas by their logits, each with probability min(1, exp(logit − offset)). The draw belongs to the sample's number: the same
+ * seed keeps the same ones wherever drawing begins.
+ */
 export class Sieve {
   private readonly offset: number;
   private readonly most: number;
-  private readonly random: Stream;
+  private readonly key: readonly [number, number];
   /** Samples since one was kept. */
   private refused = 0;
 
@@ -269,28 +272,34 @@ export class Sieve {
   constructor(logits: ArrayLike<number>, keep: number, seed: number) {
     this.offset = keepOffset(logits, keep);
     this.most = patience / keep;
-    this.random = new Stream(seed, streams.sieve);
+    this.key = seedKey(seed);
   }
 
-  /** One that keeps every formula, and samples that are none not. */
+  /** One that keeps every formula, and drops only samples that are none. */
   static all(): Sieve {
     return new Sieve([], 1, 0);
   }
 
   /**
    * Zeroes the packed rows that go; those after the first `most` that stay go too.
+   * @param first number of the first row's sample
    * @returns how many stay. @throws CheckpointError where hardly anything ever does
    */
-  take(words: Uint32Array, rows: number, most: number, logits?: ArrayLike<number>): number {
+  take(words: Uint32Array, rows: number, most: number, first = 0, logits?: ArrayLike<number>): number {
+    const { key, offset } = this;
     let kept = 0;
     for (let row = 0; row < rows; row++) {
       const at = row * rowWords;
-      const formula = words[at] !== 0;
-      // Drawn for every formula, so that what stays does not depend on how many are wanted.
-      const stays = formula && this.random.uniform() < Math.exp((logits?.[row] ?? 0) - this.offset) && kept < most;
+      if (words[at] === 0) {
+        this.refused++;
+        continue;
+      }
+      const sample = first + row;
+      const [word] = philox([sample >>> 0, Math.floor(sample / 2 ** 32), streams.sieve, 0x73696576], key, drawn);
+      const stays = kept < most && open01(word) < Math.exp((logits?.[row] ?? 0) - offset);
       this.refused = stays ? 0 : this.refused + 1;
       if (stays) kept++;
-      else if (formula) words.fill(0, at, at + rowWords);
+      else words.fill(0, at, at + rowWords);
     }
     if (kept < most && this.refused > this.most) {
       throw new CheckpointError(
@@ -300,3 +309,4 @@ export class Sieve {
     return kept;
   }
 }
+const drawn = new Uint32Array(4);

@@ -188,11 +188,11 @@ async function drawFrom(
   executor: Executor,
   plan: Plan,
   graphs: Graphs,
-  { count, batch, sieve, onProgress }: DrawOptions & { batch: number; sieve?: Sieve },
+  { count, batch, sieve, skipBatches = 0, onProgress }: DrawOptions & { batch: number; sieve?: Sieve },
   receive: (words: Uint32Array, rows: number) => void,
 ): Promise<void> {
   const polite = !(executor instanceof GpuExecutor) || executor.device.info.software;
-  const waiting: { rows: number; read?: ReturnType<typeof readBatch> }[] = [];
+  const waiting: { first: number; rows: number; read?: ReturnType<typeof readBatch> }[] = [];
   let asked = 0;
   /** Samples handed over; where there is a sieve, those that it kept. */
   let drawn = 0;
@@ -205,14 +205,14 @@ async function drawFrom(
     // Whoever comes to wait for it sees the error; until then it must not count as one that nobody caught.
     read?.catch(() => {});
     const rows = sieve ? batch : Math.min(batch, count - asked);
-    waiting.push({ rows, read });
+    waiting.push({ first: skipBatches * batch + asked, rows, read });
     asked += rows;
   };
   let perBatch = 0;
   try {
     for (let i = 0; i < (polite ? 1 : inFlight); i++) ask();
     while (drawn < count) {
-      const { rows, read } = waiting.shift()!;
+      const { first, rows, read } = waiting.shift()!;
       // The reference executor never waits for anything: a signal must get through all the same.
       if (executor.kind === 'reference') await executor.idle();
       else if (polite) {
@@ -225,7 +225,7 @@ async function drawFrom(
       // The first one also compiles. One that was done before the sleep was over took less than that.
       if (drawn > 0) perBatch = performance.now() - awake < 0.05 * took ? 0.7 * perBatch : took;
       ask();
-      const kept = sieve ? sieve.take(words, rows, count - drawn, logits) : rows;
+      const kept = sieve ? sieve.take(words, rows, count - drawn, first, logits) : rows;
       receive(words, rows);
       drawn += kept;
       onProgress?.(drawn);

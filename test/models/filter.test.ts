@@ -46,7 +46,7 @@ describe('Sieve', () => {
     // One in two has a logit greater by ln 3.
     const logits = Float64Array.from({ length: many }, (_, i) => (i % 2 ? Math.log(3) : 0));
     const kept = words();
-    const count = new Sieve(logits, 0.2, 1).take(kept, many, many, logits);
+    const count = new Sieve(logits, 0.2, 1).take(kept, many, many, 0, logits);
     const stays = (row: number): boolean => kept[4 * row] !== 0;
     const rows = Array.from({ length: many }, (_, i) => i).filter(stays);
     expect(rows).toHaveLength(count);
@@ -60,10 +60,17 @@ describe('Sieve', () => {
   it('keeps the same ones whatever is wanted of them, and no more than is wanted', () => {
     const logits = new Float64Array(many);
     const [all, some] = [words(), words()];
-    expect(new Sieve(logits, 0.5, 3).take(all, many, many, logits)).toBeGreaterThan(100);
-    expect(new Sieve(logits, 0.5, 3).take(some, many, 100, logits)).toBe(100);
+    expect(new Sieve(logits, 0.5, 3).take(all, many, many, 0, logits)).toBeGreaterThan(100);
+    expect(new Sieve(logits, 0.5, 3).take(some, many, 100, 0, logits)).toBe(100);
     const kept = (w: Uint32Array) => Array.from({ length: many }, (_, i) => i).filter((row) => w[4 * row] !== 0);
     expect(kept(some)).toEqual(kept(all).slice(0, 100));
+  });
+  it('keeps the same ones wherever drawing begins', () => {
+    const logits = new Float64Array(many);
+    const [whole, second] = [words(), words()];
+    new Sieve(logits, 0.5, 3).take(whole, many, many, 7000, logits);
+    new Sieve(logits, 0.5, 3).take(second, many - 1000, many, 8000, logits);
+    expect(whole.subarray(4000)).toEqual(second.subarray(0, 4 * (many - 1000)));
   });
   it('says so where nothing ever stays', () => {
     const sieve = Sieve.all();
