@@ -212,18 +212,25 @@ export interface FilterRows {
 }
 
 /**
- * Puts real and generated rows together: generated ones in front, and a share of both set apart.
+ * Puts real and generated rows together: generated ones in front, and a share of both set apart, of the real ones evenly: tables are often
+ * sorted.
  * @param generated at least `config.pool` rows and as many as are set apart of the real ones
  */
 export function filterRows(config: FilterConfig, real: PackedFormulas, generated: PackedFormulas): FilterRows {
+  const { pool } = config;
   const apart = apartOf(config, real.rows);
-  const rows = config.pool + real.rows - apart;
+  const rows = pool + real.rows - apart;
   const train = new Uint32Array(rows * rowWords);
-  train.set(generated.packed.subarray(0, config.pool * rowWords));
-  train.set(real.packed.subarray(apart * rowWords, real.rows * rowWords), config.pool * rowWords);
   const leaveOut = new Uint32Array(2 * apart * rowWords);
-  leaveOut.set(real.packed.subarray(0, apart * rowWords));
-  leaveOut.set(generated.packed.subarray(config.pool * rowWords, (config.pool + apart) * rowWords), apart * rowWords);
+  train.set(generated.packed.subarray(0, pool * rowWords));
+  leaveOut.set(generated.packed.subarray(pool * rowWords, (pool + apart) * rowWords), apart * rowWords);
+  let [left, used] = [0, pool];
+  for (let row = 0; row < real.rows; row++) {
+    // The apart-th parts of all rows each give their last one.
+    const leaves = Math.floor(((row + 1) * apart) / real.rows) > left;
+    const [into, at] = leaves ? [leaveOut, left++] : [train, used++];
+    into.set(real.packed.subarray(row * rowWords, (row + 1) * rowWords), at * rowWords);
+  }
   return { train: { packed: train, rows }, leaveOut: { packed: leaveOut, rows: 2 * apart } };
 }
 

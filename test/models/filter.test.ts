@@ -83,14 +83,14 @@ describe('Sieve', () => {
 describe('filterRows', () => {
   const config = tinyFilter({ pool: 3, leaveOut: 0.5 });
   it('puts generated rows in front, and sets as many of both apart', () => {
-    const real = rowsOf([2, 2, 2, 2]);
+    const real = rowsOf([2, 3, 2, 3]);
     const generated = rowsOf([5, 5, 5, 6, 6, 7]);
     expect(generatedRows(config, real.rows)).toBe(5);
     const { train, leaveOut } = filterRows(config, real, generated);
     const sizes = ({ packed, rows }: PackedFormulas) =>
       Array.from({ length: rows }, (_, row) => rowElements(packed, row));
     expect(sizes(train)).toEqual([5, 5, 5, 2, 2]);
-    expect(sizes(leaveOut)).toEqual([2, 2, 6, 6]);
+    expect(sizes(leaveOut)).toEqual([3, 3, 6, 6]);
   });
   it('a pool without real rows behind it is refused', () => {
     expect(() => filterTrainer(config, 3)).toThrow(ConfigError);
