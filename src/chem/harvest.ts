@@ -1,19 +1,21 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { reducePacked } from './encoding.ts';
 import { Repeats } from './repeats.ts';
-import { FormulaWriter } from './rows.ts';
+import { FormulaWriter, type TextSink } from './rows.ts';
 import { temporaryBeside } from './tables.ts';
 import { flagCN, flagEN, Judge } from './validity.ts';
 
 export interface HarvestOptions {
-  /** Table to write; the ending decides on its form. */
-  out: string;
+  /** Table to write, whose ending decides on its form; or where text goes, see `FormulaWriter.open`. */
+  out: string | TextSink;
   /** Divide each formula by the greatest common divisor of its counts. */
   reduce?: boolean;
   /** Write each formula once, where it comes first. */
   unique?: boolean;
   /** Judge each formula, and write the verdicts beside it. */
   judge?: boolean;
-  /** Bytes that finding repeats may take, `defaultMemory` unless said; beyond it files beside `out` are used. */
+  /** Bytes that finding repeats may take, `defaultMemory` unless said; beyond it files beside `out` are used, or temporary ones. */
   memory?: number;
 }
 
@@ -55,7 +57,8 @@ export class Harvest {
   private constructor(writer: FormulaWriter, options: HarvestOptions) {
     this.options = options;
     this.writer = writer;
-    this.repeats = new Repeats(options.memory ?? defaultMemory, `${temporaryBeside(options.out)}.repeats`);
+    const near = typeof options.out === 'string' ? options.out : join(tmpdir(), 'matgan');
+    this.repeats = new Repeats(options.memory ?? defaultMemory, `${temporaryBeside(near)}.repeats`);
   }
 
   /** @throws DataError where the table cannot be written */
@@ -83,6 +86,7 @@ export class Harvest {
       if (first) different[flags]++;
       if (first || !unique) writer.add(words, row, flags);
     }
+    writer.send();
   }
 
   private remember(member: number, flags: number): void {

@@ -67,9 +67,13 @@ const longestLine = 64;
 const [comma, newline, zero] = [44, 10, 48];
 const truth = ['false', 'true'].map((word) => Buffer.from(`,${word}`));
 
+/** Takes text as it comes: a stream instead of a file. */
+export type TextSink = (text: Uint8Array) => void;
+
 /** A table of formulas under way: `add` rows, then `close`, or `discard` what there is. */
 export class FormulaWriter {
   private readonly file: string;
+  private readonly sink: TextSink | undefined;
   private readonly csv: string;
   private readonly converted: string;
   private readonly columns: Readonly<Record<string, ColumnType>>;
@@ -80,27 +84,29 @@ export class FormulaWriter {
   /** Rows added. */
   rows = 0;
 
-  private constructor(file: string, verdicts: boolean) {
-    this.file = file;
-    this.csv = temporaryBeside(file);
-    this.converted = temporaryBeside(file);
+  private constructor(out: string | TextSink, verdicts: boolean) {
+    this.sink = typeof out === 'string' ? undefined : out;
+    this.file = typeof out === 'string' ? out : 'standard output';
+    this.csv = temporaryBeside(this.file);
+    this.converted = temporaryBeside(this.file);
     this.verdicts = verdicts;
     this.columns = {
       formula: 'text',
       elements: 'integer',
       ...(verdicts && { charge_neutral: 'truth', electronegativity_balanced: 'truth' }),
     };
-    this.at = this.buffer.write(`${Object.keys(this.columns).join(',')}\n`);
+    if (!this.bare) this.at = this.buffer.write(`${Object.keys(this.columns).join(',')}\n`);
   }
 
   /**
    * Begins a table of `formula` and `elements`, with `verdicts` also of `charge_neutral` and `electronegativity_balanced`. The
-   * ending decides on its form, as for `writeTable`.
+   * ending decides on its form, as for `writeTable`. A stream gets CSV, and without verdicts bare formulas, one a line.
    * @throws DataError where it cannot be written
    */
-  static async open(file: string, options: { verdicts?: boolean } = {}): Promise<FormulaWriter> {
-    await checkOutput(file);
+  static async open(file: string | TextSink, options: { verdicts?: boolean } = {}): Promise<FormulaWriter> {
     const writer = new FormulaWriter(file, options.verdicts ?? false);
+    if (typeof file !== 'string') return writer;
+    await checkOutput(file);
     try {
       // Before any work is done for it, so that a folder that takes no file is known at once.
       writer.handle = openSync(writer.csv, 'wx');
@@ -115,10 +121,12 @@ export class FormulaWriter {
     const { buffer } = this;
     const from = this.at;
     let to = formulaBytes(words, row, buffer, from);
-    buffer[to++] = comma;
-    let elements = 0;
-    while (elements < maxPairs && pairAt(words, row, elements) !== 0) elements++;
-    buffer[to++] = zero + elements;
+    if (!this.bare) {
+      buffer[to++] = comma;
+      let elements = 0;
+      while (elements < maxPairs && pairAt(words, row, elements) !== 0) elements++;
+      buffer[to++] = zero + elements;
+    }
     if (this.verdicts) {
       for (const flag of [flagCN, flagEN]) to += truth[flags & flag ? 1 : 0].copy(buffer, to);
     }
@@ -128,7 +136,22 @@ export class FormulaWriter {
     if (to > chunk - longestLine) this.flush();
   }
 
+  private get bare(): boolean {
+    return this.sink !== undefined && !this.verdicts;
+  }
+
+  /** Sends on what a stream has been given so far; a file waits for more. */
+  send(): void {
+    if (this.sink) this.flush();
+  }
+
   private flush(): void {
+    if (this.sink) {
+      // A copy: a stream may take its time.
+      if (this.at > 0) this.sink(Buffer.from(this.buffer.subarray(0, this.at)));
+      this.at = 0;
+      return;
+    }
     try {
       for (let at = 0; at < this.at; ) at += writeSync(this.handle!, this.buffer, at, this.at - at);
       this.at = 0;
@@ -140,6 +163,7 @@ export class FormulaWriter {
   /** Puts the table in its place. @throws DataError where it cannot be written; then nothing is left of it */
   async close(): Promise<void> {
     this.flush();
+    if (this.sink) return;
     try {
       closeSync(this.handle!);
       this.handle = undefined;
@@ -156,6 +180,7 @@ export class FormulaWriter {
 
   /** Removes what was written so far; does not wait. */
   discard(): void {
+    if (this.sink) return;
     if (this.handle !== undefined) closeSync(this.handle);
     this.handle = undefined;
     for (const path of [this.csv, this.converted]) rmSync(path, { force: true });

@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
 import { defaultMemory, Harvest, type HarvestResult } from '../chem/harvest.ts';
 import { checkOutput } from '../chem/tables.ts';
-import { CheckpointError, DataError } from '../errors.ts';
+import { CheckpointError, ConfigError, DataError } from '../errors.ts';
 import { findCheckpoint } from '../models/run.ts';
 import { defaultBatch, drawSamples } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
@@ -14,7 +14,7 @@ import { type FilterOptions, filterOptions, findFilter } from './filter.ts';
 interface GenerateOptions extends FilterOptions {
   count: number;
   best?: boolean;
-  out: string;
+  out?: string;
   rule?: 'paper' | 'argmax';
   reduce: boolean;
   unique?: boolean;
@@ -30,9 +30,9 @@ interface GenerateOptions extends FilterOptions {
 export function generate(): Command {
   const command = new Command('generate')
     .description('make new formulas with a trained generator')
-    .argument('<run>', 'run folder, or model file')
+    .argument('<run>', 'run folder, model file, or the name of a model that ships (matgan models)')
     .requiredOption('--count <n>', 'samples to draw', integer(1, 1_000_000_000))
-    .requiredOption('--out <file>', 'table to write; the ending decides: .parquet, .csv, .tsv, .jsonl, .json (.gz)')
+    .option('--out <file>', 'table to write; the ending decides: .parquet, .csv, .tsv, .jsonl, .json (.gz)')
     .addOption(
       new Option('--rule <rule>', "how cells become formulas; the model's own rule if not given").choices([
         'argmax',
@@ -45,7 +45,11 @@ export function generate(): Command {
     .option('--judge', "judge each formula by the paper's rule: two more columns, and shares of all")
     .option('--force', 'overwrite the file')
     .option('--seed <n>', 'seed of the noise', integer(0), 1)
-    .option('--batch <n>', 'samples in one pass: 128 on a processor, up to 4096 on a graphics card', integer(1, 65_536))
+    .option(
+      '--batch <n>',
+      'samples in one pass: up to 4096 on a graphics card, else 128, on the reference 16',
+      integer(1, 65_536),
+    )
     .option(
       '--memory <MiB>',
       'memory for telling repeats; beyond it temporary files beside the table are used',
@@ -54,7 +58,8 @@ export function generate(): Command {
     )
     .addHelpText(
       'after',
-      '\nThe same run, seed and batch give the same formulas on the same adapter. They are written as they come, in bounded\n' +
+      '\nWithout --out, formulas go to standard output, one a line (with --judge as CSV), and the summary to standard error.\n' +
+        'The same run, seed and batch give the same formulas on the same adapter. They are written as they come, in bounded\n' +
         'memory; Ctrl-C leaves nothing behind. --judge takes formulas as they are written (in lowest terms unless --no-reduce).',
     )
     .addOption(deviceOption())
@@ -66,21 +71,27 @@ export function generate(): Command {
 }
 
 async function run(path: string, options: GenerateOptions): Promise<void> {
-  await checkOutput(options.out);
-  if (existsSync(options.out) && statSync(options.out).isFile() && !options.force) {
-    throw new DataError(`${options.out}: it exists; take another name, or --force`);
+  const { out } = options;
+  if (out !== undefined) {
+    await checkOutput(out);
+    if (existsSync(out) && statSync(out).isFile() && !options.force)
+      throw new DataError(`${out}: it exists; take another name, or --force`);
+  } else if (options.json) {
+    throw new ConfigError('generate: --json prints a summary, so the formulas need --out (FILE.jsonl for JSON lines)');
   }
   const checkpoint = findCheckpoint(path, options.best ? 'best' : 'last');
   const { config } = checkpoint;
   const sieve = findFilter(path, options);
   const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);
-  const bar = process.stderr.isTTY
-    ? new cliProgress.SingleBar({
-        format: '{bar} {value}/{total} samples | {eta_formatted} left',
-        stream: process.stderr,
-      })
-    : undefined;
+  // Not among formulas on the same terminal.
+  const bar =
+    process.stderr.isTTY && (out !== undefined || !process.stdout.isTTY)
+      ? new cliProgress.SingleBar({
+          format: '{bar} {value}/{total} samples | {eta_formatted} left',
+          stream: process.stderr,
+        })
+      : undefined;
   let harvest: Harvest | undefined;
   // Nothing is worth keeping of a table that is not whole, so nothing is waited for.
   const onInterrupt = (signal: NodeJS.Signals): void => {
@@ -92,6 +103,9 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   };
   process.on('SIGINT', onInterrupt);
   process.on('SIGTERM', onInterrupt);
+  // `… | head` ends the process while samples are drawn.
+  const onExit = (): void => harvest?.discard();
+  process.on('exit', onExit);
   try {
     if (config.model !== 'gan')
       throw new CheckpointError(`${path}: it is a model of kind ${config.model}; generating takes a gan`);
@@ -101,7 +115,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     const batch = Math.min(options.batch ?? defaultBatch(executor, config), options.count);
     bar?.start(options.count, 0);
     harvest = await Harvest.open({
-      out: options.out,
+      out: out ?? ((text) => process.stdout.write(text)),
       reduce,
       unique: options.unique,
       judge: options.judge,
@@ -133,12 +147,14 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
       filter: sieve ? { path: sieve.filter.path, keep: sieve.keep } : null,
     };
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-    else process.stdout.write(`${summary(result, options.out)}\n`);
+    else if (out === undefined) note(summary(result, 'standard output'));
+    else process.stdout.write(`${summary(result, out)}\n`);
   } finally {
     bar?.stop();
     harvest?.discard();
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
+    process.off('exit', onExit);
     executor.destroy();
   }
 }

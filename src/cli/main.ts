@@ -44,6 +44,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./generate.ts')).generate,
   },
   {
+    name: 'models',
+    about: 'list the models that come with the program',
+    load: async () => (await import('./models.ts')).models,
+  },
+  {
     name: 'export',
     about: 'write a trained model without what only training needs',
     load: async () => (await import('./export.ts')).exportModel,

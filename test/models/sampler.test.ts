@@ -153,7 +153,7 @@ describeGpu('sampling', () => {
     const software = info.software;
     const config = tinyGan();
     const paper = loadConfig('gan', { preset: 'icsd', overrides: {} });
-    expect(defaultBatch(new ReferenceExecutor(), config)).toBe(128);
+    expect(defaultBatch(new ReferenceExecutor(), config)).toBe(16);
     expect(defaultBatch(gpu, config)).toBe(128);
     info.software = false;
     try {
