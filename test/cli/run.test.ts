@@ -1,10 +1,16 @@
 /** Commands on a small run, in this process and on the reference executor: no adapter is needed. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ReferenceExecutor } from '../../src/autograd/executor.ts';
 import { unpackRow } from '../../src/chem/encoding.ts';
 import { formatFormula } from '../../src/chem/formula.ts';
+import { shippedPart } from '../../src/cli/demo.ts';
 import type * as configModule from '../../src/models/config.ts';
+import { packageRoot } from '../../src/paths.ts';
 import { lossPage, readLog } from '../../src/report/evaluation.ts';
 import { sampleCurves } from '../../src/report/progress.ts';
 import { temporaryFolder, tinyDenseAe, tinyDenseGan, tinyRows } from '../models/tiny.ts';
@@ -249,6 +255,59 @@ describe('matgan generate', () => {
     expect(stderr).toContain('3/3 samples');
   });
 
+  it('without --out: formulas alone on standard output, as a table would have them; the summary on the other', async () => {
+    const given = ['generate', at('run'), '--count', '60', '--seed', '4', ...reference];
+    const bare = await matganHere(...given);
+    expect(bare.status).toBe(0);
+    await matganHere(...given, '--judge', '--out', at('judged.csv'));
+    const table = readFileSync(at('judged.csv'), 'utf8');
+    const rows = table.trimEnd().split('\n').slice(1);
+    expect(bare.stdout).toBe(rows.map((row) => `${row.split(',')[0]}\n`).join(''));
+    expect(bare.stderr).toMatch(/\n60 samples: \d+ formulas, .*\n\d+ written to standard output\n$/);
+    const judged = await matganHere(...given, '--judge');
+    expect(judged.stdout).toBe(table);
+    expect(judged.stderr).toContain('charge-neutral');
+    const once = await matganHere(...given, '--unique');
+    expect(once.stdout.trimEnd().split('\n')).toEqual([...new Set(bare.stdout.trimEnd().split('\n'))]);
+    expect(readdirSync(folder).filter((name) => /partial|repeats/.test(name))).toEqual([]);
+  });
+
+  it('--json has the summary there, so formulas need a file: said, before any work', async () => {
+    const { status, stdout, stderr } = await matganHere('generate', at('run'), '--count', '5', '--json', ...reference);
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/^ConfigError: generate: --json prints a summary, so the formulas need --out .*\n$/);
+  });
+
+  it('a bar among formulas on one terminal would spoil both: only where formulas go elsewhere', async () => {
+    const given = ['generate', at('run'), '--count', '3', ...reference];
+    const alone = await onTerminal('stderr', () => matganHere(...given));
+    expect(alone.stderr).toContain('3/3 samples');
+    const both = await onTerminal('stderr', () => onTerminal('stdout', () => matganHere(...given)));
+    expect(both.stderr).not.toContain('3/3 samples');
+  });
+
+  it('a reader that has enough ends it quietly, with nothing left behind', { timeout: 60_000 }, async () => {
+    const scratch = at('scratch');
+    mkdirSync(scratch);
+    const bin = fileURLToPath(new URL('../../bin/matgan.mjs', import.meta.url));
+    const args = ['generate', at('run'), '--count', '100000000', '--batch', '8', '--memory', '1', ...reference];
+    const child = spawn(process.execPath, [bin, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, TMPDIR: scratch },
+    });
+    let stderr = '';
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+    });
+    const [first] = (await once(child.stdout, 'data')) as [Buffer];
+    expect(first.toString()).toMatch(/^([A-Z][A-Za-z0-9]*\n)+/);
+    child.stdout.destroy();
+    const [code, signal] = await once(child, 'exit');
+    expect([code, signal]).toEqual([0, null]);
+    expect(stderr).toMatch(/^runs on the f64 reference executor.*\n$/i);
+    expect(readdirSync(scratch).filter((name) => name.includes('matgan'))).toEqual([]);
+  });
+
   it('an autoencoder does not generate', async () => {
     writeFileSync(at('ae.json'), JSON.stringify(tinyDenseAe()));
     const given = ['--data', data, '--preset', 'demo-ae', '--config', at('ae.json'), '--steps', '1'];
@@ -295,6 +354,40 @@ describe('matgan evaluate --run', () => {
   });
 });
 
+describe('matgan models', () => {
+  it('lists what ships, with the first line of each card', async () => {
+    const { status, stdout, stderr } = await matganHere('models');
+    expect([status, stderr]).toEqual([0, expect.stringContaining('matgan generate NAME')]);
+    const shipped = readdirSync(join(packageRoot, 'models')).filter((name) => name.endsWith('.safetensors'));
+    const { models } = JSON.parse((await matganHere('models', '--json')).stdout);
+    expect(models.map(({ name }: { name: string }) => `${name}.safetensors`)).toEqual(shipped.sort());
+    for (const { name, card, bytes, decoding, fingerprint } of models) {
+      expect(stdout).toContain(` ${name} `);
+      expect(card).toContain(name);
+      expect(bytes).toBeLessThanOrEqual(4e6);
+      expect(['argmax', 'paper']).toContain(decoding);
+      const text = readFileSync(join(packageRoot, 'models', `${name}.md`), 'utf8');
+      expect(text).toContain(fingerprint.slice(0, 8));
+      expect(text).toMatch(/\| licence \| .*MIT/);
+    }
+  });
+});
+
+describe('the demo’s look at a generator that ships', () => {
+  it('says in words what a few of its samples are', async () => {
+    const executor = new ReferenceExecutor();
+    const text = await shippedPart(executor, at('run'), 1, 40);
+    const [, made, count, different] = /\(2 steps\): (\d+) formulas of (\d+) samples, (\d+) different, /
+      .exec(text)!
+      .map(Number);
+    expect(count).toBe(40);
+    expect(made).toBeLessThanOrEqual(40);
+    expect(different).toBeLessThanOrEqual(made);
+    expect(text).toMatch(/charge-neutral [\d.]+ %, electronegativity-balanced [\d.]+ %; some of these: ([A-Z]|none)/);
+    expect(await shippedPart(new ReferenceExecutor(), at('run'), 1, 40)).toBe(text);
+  });
+});
+
 describe('matgan demo', () => {
   it('trains both models, generates, judges, and writes a page; its own earlier runs are replaced', async () => {
     own.narrow = true;
@@ -307,6 +400,7 @@ describe('matgan demo', () => {
     expect(stderr).toContain('generating 256 samples (the reference executor is too slow for more)');
     expect(stderr.match(/\n3 steps in \d+ s, \d+ samples\/s\n/g)).toHaveLength(2);
     expect(stderr).not.toContain('this machine is slow');
+    expect(stderr).toContain('the reference executor is too slow for the generator that ships');
     expect(stdout).toMatch(/elements .* generated .* training CN/);
     expect(stdout).toMatch(/\n256 samples: \d+ formulas, \d+ different, \d+ of them new; /);
     expect(readdirSync(out).sort()).toEqual(['ae', 'gan', 'generated.csv', 'report.html']);

@@ -147,6 +147,28 @@ describe('Ctrl-C in generate, on the reference executor', () => {
   });
 });
 
+describe('a generator that is slow on the reference executor', () => {
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    '%s gets through before its first samples',
+    { timeout: 180_000 },
+    async (signal) => {
+      const into = temporaryFolder();
+      const started = start([
+        ...['generate', 'icsd', '--count', '100000000', '--device', 'reference', '--out', join(into, 'many.csv')],
+      ]);
+      while (readdirSync(into).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      started.kill(signal);
+      const end = await started.ended;
+      expect([end.code, end.signal], end.stderr).toEqual([null, signal]);
+      // One batch is finished: two seconds of a processor that has nothing else to do. Thirteen of 128 took minutes.
+      expect(end.signalled).toBeLessThan(45_000);
+      expect(readdirSync(into)).toEqual([]);
+      note(`${signal} in generate icsd on the reference`, end.signalled);
+    },
+  );
+});
+
 /** A script of a library's user; `rest` is what it does with an executor, a plan and its output. */
 function script(rest: string): Promise<Ended> {
   const file = join(temporaryFolder(), 'mine.mts');
