@@ -134,13 +134,13 @@ export class ReferenceMapEngine implements MapEngine {
   }
 
   async descend(affinities: Affinities, start: Float32Array, descent: Descent): Promise<Descended> {
-    const { dimensions, rate, longest } = descent;
+    const { dimensions, longest } = descent;
     const y = Float64Array.from(start);
     const velocity = new Float64Array(y.length);
     const gains = new Float64Array(y.length).fill(1);
     const history: Descended['history'] = [];
     let done = 0;
-    for (const { iterations, exaggeration, momentum } of descent.phases) {
+    for (const { iterations, exaggeration, momentum, rate } of descent.phases) {
       for (let n = 0; n < iterations; n++) {
         const { gradient, divergence } = forces(affinities, y, dimensions, exaggeration);
         if (done % 50 === 0) {

@@ -126,12 +126,12 @@ export function descend(
   const early = Math.min(exaggerated, iterations);
   return engine.descend(p, start, {
     dimensions,
-    // Belkina et al. 2019: points / exaggeration, and never below 200; the gradient here has its factor 4.
-    rate: Math.max(200, p.points / exaggeration) / 4,
     longest: 5,
+    // Belkina et al. 2019: points / exaggeration, here in both phases; the gradient has its factor 4. Their least rate of 200 flings
+    // points of small maps apart.
     phases: [
-      { iterations: early, exaggeration, momentum: 0.5 },
-      { iterations: iterations - early, exaggeration: 1, momentum: 0.8 },
+      { iterations: early, exaggeration, momentum: 0.5, rate: p.points / exaggeration / 4 },
+      { iterations: iterations - early, exaggeration: 1, momentum: 0.8, rate: p.points / 4 },
     ],
     onProgress,
   });
