@@ -7,6 +7,7 @@ import { compileModule, type Kernel, PipelineCache, shaderSource } from '../../s
 import { subgroupKernels } from '../../src/kernels/subgroup.ts';
 import { kernels } from '../../src/kernels/table.ts';
 import { tiledKernels } from '../../src/kernels/tile.ts';
+import { tsneKernels } from '../../src/kernels/tsne.ts';
 import { packageRoot } from '../../src/paths.ts';
 import { describeGpu } from '../gpu.ts';
 
@@ -20,7 +21,7 @@ describeGpu('shaders', () => {
   });
   afterAll(() => device.destroy());
 
-  it.each(Object.entries<Kernel>(kernels))('%s compiles', async (_, { files }) => {
+  it.each(Object.entries<Kernel>({ ...kernels, ...tsneKernels }))('%s compiles', async (_, { files }) => {
     await expect(compileModule(device, files)).resolves.toBeDefined();
   });
 
@@ -34,12 +35,12 @@ describeGpu('shaders', () => {
   });
 
   it('every file of shaders/ is used, and by the names in the table', () => {
-    const all = [...Object.values<Kernel>(kernels), ...tiledKernels(), ...subgroupKernels()];
+    const all = [...Object.values<Kernel>({ ...kernels, ...tsneKernels }), ...tiledKernels(), ...subgroupKernels()];
     const used = new Set(all.flatMap(({ files }) => files));
     const found = readdirSync(`${packageRoot}/shaders`).map((name) => name.replace(/\.wgsl$/, ''));
-    // The ceilings are measured by two kernels of their own.
-    expect(found.filter((name) => !used.has(name)).sort()).toEqual(['ceiling_copy', 'ceiling_fma']);
-    for (const name of used)
+    // The ceilings are measured by two kernels of their own; `scatter` draws.
+    expect(found.filter((name) => !used.has(name)).sort()).toEqual(['ceiling_copy', 'ceiling_fma', 'scatter']);
+    for (const name of [...used, 'scatter'])
       expect(shaderSource(name).startsWith('//'), `${name}.wgsl opens with its maths`).toBe(true);
   });
 
