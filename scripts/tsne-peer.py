@@ -77,14 +77,12 @@ def ours(features, _start):
         return np.fromfile(out, "<f4").reshape(-1, 2).astype(float), json.loads(run.stdout)
 
 
-def open_tsne(method):
-    def run(features, start):
-        made = openTSNE.TSNE(
-            perplexity=PERPLEXITY, n_iter=ITERATIONS - 250, early_exaggeration_iter=250, initialization=start,
-            neighbors="exact", negative_gradient_method=method, n_jobs=2, random_state=SEED,
-        ).fit(features)
-        return np.asarray(made), {}
-    return run
+def open_tsne(features, start):
+    made = openTSNE.TSNE(
+        perplexity=PERPLEXITY, n_iter=ITERATIONS - 250, early_exaggeration_iter=250, initialization=start,
+        neighbors="exact", negative_gradient_method="bh", n_jobs=2, random_state=SEED,
+    ).fit(features)
+    return np.asarray(made), {}
 
 
 def scikit_exact(features, start):
@@ -113,7 +111,7 @@ def judge(name, features, labels):
     affinities = openTSNE.affinity.PerplexityBasedNN(features, perplexity=PERPLEXITY, method="exact", n_jobs=2)
     start = features[:, :2] / features[:, 0].std() * 1e-4
     by_features = near(features)
-    peers = {"ours": ours, "openTSNE bh": open_tsne("bh"), "openTSNE fft": open_tsne("fft")}
+    peers = {"ours": ours, "openTSNE": open_tsne}
     if len(features) <= 2000:
         peers["scikit-learn exact"] = scikit_exact
     for peer, run in peers.items():

@@ -10,12 +10,14 @@ import { GpuMapEngine } from '../models/map/engine.ts';
 import { mapFormulas } from '../models/map/map.ts';
 import { ReferenceMapEngine } from '../models/map/reference.ts';
 import { loadMapSets, type SetFile } from '../models/map/sets.ts';
+import { findCheckpoint, loadTrainingData } from '../models/run.ts';
 import { type MapReport, mapFiles, mapRecord } from '../report/map/files.ts';
 import { consoleTable } from '../report/table.ts';
 import { deviceOption, integer, note, real, standardOptions } from './common.ts';
 
 interface Options {
-  set: string[];
+  set?: string[];
+  run?: string;
   out: string;
   title?: string;
   labelColumn?: string;
@@ -55,6 +57,21 @@ function parseSets(texts: readonly string[]): SetFile[] {
   });
 }
 
+/** The rows that a run trained on and those it left out, parted again from its data by its own seed. */
+async function runSets(path: string, formulaColumn?: string): Promise<SetFile[]> {
+  const { config, data } = findCheckpoint(path);
+  const { train, leaveOut, fingerprint } = await loadTrainingData(data.source, config, { formulaColumn });
+  const file = data.source ?? 'the default set';
+  if (fingerprint !== data.fingerprint) {
+    throw new DataError(`${file}: it has changed since ${path} was trained; name the sets with --set`);
+  }
+  const parts: SetFile[] = [
+    { name: 'training', file, formulas: train },
+    { name: 'leave-out', file, formulas: leaveOut },
+  ];
+  return parts.filter(({ formulas }) => formulas!.rows > 0);
+}
+
 /** Refuses a folder that has something in it, before any work is done. */
 function checkFolder(folder: string, force: boolean): void {
   if (!existsSync(folder)) return;
@@ -66,7 +83,10 @@ function checkFolder(folder: string, force: boolean): void {
 
 async function run(options: Options): Promise<void> {
   const { out, seed, perplexity, iterations, landmarks, components } = options;
-  const files = parseSets(options.set);
+  const named = parseSets(options.set ?? []);
+  if (named.length === 0 && options.run === undefined) {
+    throw new ConfigError('map: it needs --set NAME=FILE, or --run FOLDER for the rows of that run');
+  }
   checkFolder(out, options.force ?? false);
   const bar = new SingleBar({
     format: '{bar} {percentage} % | {doing}',
@@ -76,6 +96,7 @@ async function run(options: Options): Promise<void> {
   bar.start(1, 0, { doing: '' });
   let device: ReturnType<typeof openExecutor> | undefined;
   try {
+    const files = [...(options.run === undefined ? [] : await runSets(options.run, options.formulaColumn)), ...named];
     const formulas = await loadMapSets(files, { ...options }, (file) => bar.update(0, { doing: `reading ${file}` }));
     device = openExecutor(options.device, { boundsChecks: false });
     const { executor, note: adapter } = await device;
@@ -127,7 +148,8 @@ function print(report: MapReport, { json, out }: Options, names: readonly string
 export function map(): Command {
   const command = new Command('map')
     .description('draw formulas as a t-SNE map: figures, coordinates, and a page with a view in space')
-    .requiredOption('--set <NAME=file...>', 'formulas under a name; NAME=FILE:COUNT takes so many of them, at random')
+    .option('--set <NAME=file...>', 'formulas under a name; NAME=FILE:COUNT takes so many of them, at random')
+    .option('--run <folder>', 'run folder: its training and left-out rows, as sets of those names')
     .requiredOption('--out <folder>', 'folder for map.png, map.svg, map-3d.png, map.csv, map.json and index.html')
     .option(
       '--label-column <name>',
@@ -159,8 +181,5 @@ export function map(): Command {
         'settings give the same map on the same adapter. Ctrl-C leaves no half-written file.',
     )
     .action(run);
-  return standardOptions(
-    command,
-    'matgan map --set training=train.parquet --set generated=new.parquet:50000 --out runs/mine/map',
-  );
+  return standardOptions(command, 'matgan map --run runs/mine --set generated=new.parquet:50000 --out runs/mine/map');
 }

@@ -31,6 +31,8 @@ const quick = ['--iterations', '20', '--perplexity', '8', '--json'];
 describe('matgan map refuses', () => {
   it.each<[string, string[], RegExp]>([
     ['a missing file', ['map', '--set', `a=${file('none.csv')}`], /none\.csv: no such file/],
+    ['no set', ['map'], /it needs --set NAME=FILE, or --run FOLDER/],
+    ['a run that is none', ['map', '--run', file('none')], /none/],
     ['a set without a name', ['map', '--set', file('a.csv')], /it takes NAME=FILE or NAME=FILE:COUNT/],
     ['two sets of one name', [...a, '--set', `a=${file('b.csv')}`], /there are two named a/],
     ['one formula', ['map', '--set', `a=${file('one.csv')}`], /a map needs at least 2 points, there is 1/],
@@ -71,6 +73,13 @@ describe('matgan map --device reference', () => {
     // The coordinates are a table that every command reads.
     const again = await loadFormulas(join(out, 'map.csv'));
     expect(again.rows).toBe(70);
+  });
+
+  it('takes the rows of a run', async () => {
+    // The model that ships was trained on a file that is not shipped.
+    const run = await matganHere('map', '--run', 'icsd', '--out', file('run'), ...quick, '--device', 'reference');
+    expect(run.stderr).toMatch(/icsd.*no such file|points would take hours/);
+    expect(run.status).toBe(2);
   });
 
   it('refuses what would take hours', async () => {

@@ -11,6 +11,8 @@ export interface SetFile {
   file: string;
   /** Formulas to take, at random; all of them unless said. */
   count?: number;
+  /** The formulas themselves, where they are not all of the file's. */
+  formulas?: PackedFormulas;
 }
 
 export interface LoadOptions {
@@ -23,7 +25,7 @@ export interface LoadOptions {
 }
 
 /** What was read of a file. */
-export interface SetRead extends SetFile {
+export interface SetRead extends Omit<SetFile, 'formulas'> {
   /** Rows of the table, rows that hold no formula that fits, and rows whose formula came before. */
   read: number;
   unusable: Record<string, number>;
@@ -53,6 +55,12 @@ async function readSet(
   set: SetFile,
   options: LoadOptions,
 ): Promise<{ read: SetRead; found: PackedSet; labels: string[] }> {
+  const { formulas, ...named } = set;
+  if (formulas) {
+    const all = PackedSet.of(formulas);
+    const duplicates = formulas.rows - all.size;
+    return { read: { ...named, read: formulas.rows, unusable: {}, duplicates }, found: all, labels: [] };
+  }
   const found = new PackedSet();
   const labels: string[] = [];
   const unusable: Record<string, number> = {};
@@ -77,7 +85,7 @@ async function readSet(
   if (found.size === 0) {
     throw new DataError(`${set.file}: no formula fits 85 × 8 (${JSON.stringify(unusable)}); use another file`);
   }
-  return { read: { ...set, read: table.rows, unusable, duplicates }, found, labels };
+  return { read: { ...named, read: table.rows, unusable, duplicates }, found, labels };
 }
 
 /**

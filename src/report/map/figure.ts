@@ -155,10 +155,14 @@ export function mapSvg(figure: MapFigure, positions: Float32Array): string {
     randomStream(1, 'drawing order'),
   );
   const beside = width - 2 * margin - large - gap;
-  const columns = groups.length <= 2 ? 1 : groups.length <= 8 ? 2 : 3;
-  const rows = Math.ceil(groups.length / columns);
   const caption = 22;
-  const small = Math.min((beside - gap * (columns - 1)) / columns, (large - gap * (rows - 1)) / rows - caption);
+  // As many columns as make the small panels largest.
+  const sizeIn = (columns: number): number => {
+    const rows = Math.ceil(groups.length / columns);
+    return Math.min((beside - gap * (columns - 1)) / columns, (large - gap * (rows - 1)) / rows - caption);
+  };
+  const columns = [1, 2, 3].reduce((best, n) => (sizeIn(n) > sizeIn(best) ? n : best));
+  const small = sizeIn(columns);
   return sheet(
     figure,
     large,
