@@ -41,6 +41,7 @@ interface Common {
 export function autoencoder(): Command {
   return new Command('autoencoder')
     .description('study a trained autoencoder: exact decoding, latent space')
+    .addHelpText('after', '\nExample:\n  matgan autoencoder study runs/ae --out runs/ae/study')
     .addCommand(study())
     .addCommand(interpolation())
     .addCommand(neighbourhood())
@@ -320,8 +321,8 @@ function neighbourhood(): Command {
     'table of formulas that count as known and tell the spread of the latent vectors; the run’s own if not given',
   )
     .requiredOption('--formula <formula>', 'in the middle')
-    .option('--count <n>', 'points to decode', integer(1, 1_000_000), 200)
-    .option('--radius <r>', 'of the farthest points, in standard deviations of the latent vectors', real(0, 1000), 1)
+    .option('--count <n>', 'points to decode', integer(1, 1_000_000), 400)
+    .option('--radius <r>', 'of the farthest points, in standard deviations of the latent vectors', real(0, 1000), 2)
     .option('--seed <n>', 'seed of the points', integer(0), 1)
     .addOption(ruleOption())
     .addOption(deviceOption())
@@ -347,7 +348,7 @@ function neighbourhood(): Command {
         )}\n${result.samples} points: ${result.decoded} decode to a formula, ${result.same} of them to ${result.formula} itself; ${result.neighbours.length} others\n`,
       );
     });
-  return standardOptions(command, 'matgan autoencoder near runs/ae --formula LiFePO4 --count 200 --radius 1');
+  return standardOptions(command, 'matgan autoencoder near runs/ae --formula LiFePO4 --count 400 --radius 2');
 }
 
 interface EncodeOptions extends Common {

@@ -11,7 +11,7 @@ interface Shipped {
   model: string;
   step: number;
   /** Rule by which cells become formulas. */
-  decoding: string;
+  decoding: string | null;
   /** Rows that it was trained on, and their fingerprint. */
   rows: number;
   fingerprint: string;
@@ -34,7 +34,7 @@ function shippedModels(folder: string = join(packageRoot, 'models')): Shipped[] 
         name: file.replace(/\.safetensors$/, ''),
         model: config.model,
         step,
-        decoding: config.decoding,
+        decoding: config.model === 'filter' ? null : config.decoding,
         rows: data.rows,
         fingerprint: data.fingerprint,
         bytes: statSync(path).size,
@@ -54,7 +54,7 @@ export function models(): Command {
         const rows = found.map((m) => [
           m.name,
           m.card ?? '',
-          m.decoding,
+          m.decoding ?? '',
           m.step,
           m.rows,
           `${(m.bytes / 1e6).toFixed(1)} MB`,

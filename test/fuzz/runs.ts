@@ -13,13 +13,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { checkpointName, findCheckpoint, logName } from '../../src/models/run.ts';
+import { bestName, checkpointName, findCheckpoint, logName } from '../../src/models/run.ts';
 import { readLog } from '../../src/report/evaluation.ts';
 import { leastConfig, leastRun, wholeCheckpoint } from './checkpoints.ts';
 import { Choose } from './choose.ts';
 import { hold, type Tally } from './tally.ts';
 
-export const names = ['config.json', logName, 'lock', checkpointName] as const;
+export const names = ['config.json', logName, 'lock', checkpointName, bestName] as const;
 
 /** What may lie at a name; `outside` is a folder that nothing may be written to. */
 export const obstacles: Record<string, (path: string, outside: string, choose: Choose) => void> = {
@@ -82,10 +82,10 @@ export async function checkRun(
   const before = state(outside);
   try {
     const from = findCheckpoint(folder);
-    await leastRun(folder, { from, config: leastConfig() });
+    await leastRun(folder, { from, config: leastConfig(), sampleEvery: 1, sampleSize: 3, best: 'new' });
     readLog(join(folder, logName));
     hold(findCheckpoint(folder).step === 3, 'a run that ended without its checkpoint');
-    for (const name of ['config.json', logName, checkpointName]) {
+    for (const name of ['config.json', logName, checkpointName, bestName]) {
       hold(lstatSync(join(folder, name)).isFile(), `${name} is no plain file after a run`);
     }
     hold(!existsSync(join(folder, 'lock')), 'the lock is still there');

@@ -16,6 +16,7 @@ const models: [string, Config, string[]][] = [
   ['batch norm in the critic', tinyGan({ critic: { ...tinyGan().critic, norm: 'batch' } }), ['critic', 'generator']],
   ['autoencoder', tinyAe(), ['autoencoder']],
   ['dense autoencoder', tinyDenseAe(), ['autoencoder']],
+  ['dense autoencoder with cross-entropy', tinyDenseAe({ loss: 'crossEntropy' }), ['autoencoder']],
 ];
 
 /** The trainer with the gradient of one loss changed. */

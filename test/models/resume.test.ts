@@ -33,6 +33,7 @@ const models: [string, Config][] = [
   ['dense GAN with a size input', tinyDenseGan()],
   ['dense autoencoder', tinyDenseAe()],
   ['filter with dropout', tinyFilter({ dropout: 0.3 })],
+  ['dense autoencoder with cross-entropy', tinyDenseAe({ loss: 'crossEntropy' })],
 ];
 
 describeGpu('100 steps', () => {
