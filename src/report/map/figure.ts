@@ -93,7 +93,7 @@ function panel(
       if (group[i] === only) own += place(i);
       else others += place(i);
     }
-    return html`${border}${dots(others, faint, radius, 0.6)}${dots(own, colours[only], radius, 0.9)}`;
+    return html`${border}${dots(others, faint, radius, 0.6)}${dots(own, colours[only], 1.5 * radius, 0.9)}`;
   }
   const drawn: Markup[] = [];
   for (let layer = 0; layer < layers; layer++) {
