@@ -6,7 +6,7 @@ import { type Content, html, Markup } from './html.ts';
 
 const width = 520;
 const height = 270;
-const margin = { left: 56, right: 14, top: 10, bottom: 40 };
+const margin = { left: 56, right: 20, top: 10, bottom: 40 };
 const innerWidth = width - margin.left - margin.right;
 const innerHeight = height - margin.top - margin.bottom;
 /** Colours that the page has for series. */
@@ -74,7 +74,10 @@ const letter = 7.2;
 
 /** A chart as a file of SVG that needs nothing else: XML, colours and fonts named, title and legend inside. */
 export function chartFile({ caption, names, label, inside }: Chart): string {
-  const title = html`${caption}`.text.replace(/\s*<[^>]*>/g, ' ').trim();
+  const title = html`${caption}`.text
+    .replace(/\s*<span>/g, ': ')
+    .replace(/<[^>]*>/g, '')
+    .trim();
   let [x, y] = [0, 44];
   const entries = names.length > 1 ? names : [];
   const places = entries.map((name) => {

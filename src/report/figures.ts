@@ -99,7 +99,7 @@ export function evaluationFigures(result: EvaluationResult): Record<string, Char
       ],
       1,
     ),
-    recovery: curveChart(`Recovery`, `share of the ${set} set`, [
+    recovery: curveChart('Recovery', `share of the ${set} set`, [
       along('generated', curve, recovered),
       along('frequencies', frequency.curve, recovered),
       along('independent', independent.curve, recovered),
@@ -166,8 +166,8 @@ export function evaluationFigures(result: EvaluationResult): Record<string, Char
   ] as const;
   if (nearest.novel) {
     charts.nearest = drawLines({
-      title: html`Nearest training formula <span>share of formulas by share of atoms exchanged</span>`,
-      xLabel: 'share of atoms that differ',
+      title: html`Nearest training formula <span>share of formulas</span>`,
+      xLabel: 'share of atoms exchanged',
       range: [0, Math.max(...spread.flatMap(([, summary]) => summary?.histogram ?? [])) * 1.08],
       format: percentAxis,
       series: spread.flatMap(([name, summary]) =>

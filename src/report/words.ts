@@ -1,3 +1,4 @@
+import { wilson } from '../chem/confidence.ts';
 import type { EvaluationResult } from '../chem/metrics.ts';
 import { percent } from './table.ts';
 
@@ -38,6 +39,12 @@ const [noMore, clearlyMore] = [1.2, 1.5];
 const memorised = 0.7;
 /** Median distance to the nearest training formula against that of left-out formulas. */
 const [variations, farOut] = [0.6, 1.5];
+
+/** True where two shares of `of` things are too far apart for chance: their 95 % intervals do not meet. */
+function apart(a: number, b: number, of: number): boolean {
+  const [x, y] = [wilson(Math.round(a * of), of), wilson(Math.round(b * of), of)];
+  return x !== null && y !== null && (x[0] > y[1] || y[0] > x[1]);
+}
 
 /** Remarks, the gravest topic first. */
 export function inWords(result: EvaluationResult): Remark[] {
@@ -137,11 +144,14 @@ export function inWords(result: EvaluationResult): Remark[] {
     );
   }
 
+  const leftOut = (result.leaveOut?.unique ?? 0) - result.overlap;
   const found = result.recoveredLeaveOut;
   const chance = frequency.recoveredLeaveOut;
   if (found !== null && chance !== null) {
     const figures = `${percent(found)} of the left-out formulas are found, ${percent(chance)} by frequencies with as many samples`;
     if (found === 0) say('recovery', 'bad', `No left-out formula is found; frequencies find ${percent(chance)}.`);
+    else if (!apart(found, chance, leftOut))
+      say('recovery', 'bad', `${figures}: no more than frequencies give, within the error of the figures.`);
     else if (chance === 0) say('recovery', 'good', `${figures}.`);
     else {
       const ratio = found / chance;
@@ -152,21 +162,32 @@ export function inWords(result: EvaluationResult): Remark[] {
     const four = result.byElementCount['4'];
     const [ours, theirs] = [four?.recoveredLeaveOut ?? null, four?.frequencyRecoveredLeaveOut ?? null];
     if (ours !== null && theirs !== null && ours + theirs > 0) {
-      const verdict = ours >= clearlyMore * theirs ? 'good' : ours >= noMore * theirs ? 'fair' : 'bad';
-      const ratio = theirs > 0 ? ` (${times(ours / theirs)})` : '';
+      const telling = apart(ours, theirs, four.leaveOut?.count ?? 0);
+      const verdict = !telling
+        ? 'fair'
+        : ours >= clearlyMore * theirs
+          ? 'good'
+          : ours >= noMore * theirs
+            ? 'fair'
+            : 'bad';
+      const ratio = !telling ? '; too few to tell the two apart' : theirs > 0 ? ` (${times(ours / theirs)})` : '';
       say(
         'recovery',
         verdict,
         `Of the quaternaries, where frequencies hardly help, ${percent(ours)} are found against ${percent(theirs)}${ratio}.`,
       );
     }
-    if (result.recoveredTraining > 0.005 && found < memorised * result.recoveredTraining) {
+    if (
+      result.recoveredTraining > 0.005 &&
+      found < memorised * result.recoveredTraining &&
+      apart(found, result.recoveredTraining, leftOut)
+    ) {
       say(
         'memory',
         'bad',
         `Training formulas are found more often than left-out ones (${percent(result.recoveredTraining)} against ${percent(found)}): it repeats what it was shown.`,
       );
-    } else if (result.recoveredTraining > 0.005) {
+    } else if (result.recoveredTraining > 0.005 && found >= memorised * result.recoveredTraining) {
       say(
         'memory',
         'good',
