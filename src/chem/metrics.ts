@@ -544,7 +544,8 @@ function distancesOf(
 function nearestOfSet(index: NearestIndex, set: PackedSet, most: number): number[] {
   const step = Math.max(1, set.size / most);
   const distances: number[] = [];
-  for (let at = 0; at < set.size; at += step) distances.push(index.nearest(set.packed, Math.floor(at)).distance);
+  for (let at = 0; at < set.size && distances.length < most; at += step)
+    distances.push(index.nearest(set.packed, Math.floor(at)).distance);
   return distances;
 }
 

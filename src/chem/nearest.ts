@@ -11,8 +11,8 @@ export class NearestIndex {
   /** Rows of element e, and its fraction in each: from start[e] to start[e + 1]. */
   private readonly start = new Uint32Array(elementCount + 1);
   private readonly member: Uint32Array;
-  private readonly fraction: Float32Array;
-  private readonly overlap: Float32Array;
+  private readonly fraction: Float64Array;
+  private readonly overlap: Float64Array;
   private readonly touched: Uint32Array;
 
   constructor({ packed, rows }: PackedFormulas) {
@@ -27,7 +27,7 @@ export class NearestIndex {
     for (let e = 0; e < elementCount; e++) this.start[e + 1] += this.start[e];
     const next = this.start.slice(0, elementCount);
     this.member = new Uint32Array(this.start[elementCount]);
-    this.fraction = new Float32Array(this.start[elementCount]);
+    this.fraction = new Float64Array(this.start[elementCount]);
     for (let row = 0; row < rows; row++) {
       const atoms = atomsOf(packed, row);
       for (let p = 0; p < maxPairs; p++) {
@@ -38,7 +38,7 @@ export class NearestIndex {
         this.fraction[at] = (pair & 0xff) / atoms;
       }
     }
-    this.overlap = new Float32Array(rows);
+    this.overlap = new Float64Array(rows);
     this.touched = new Uint32Array(rows);
   }
 

@@ -71,6 +71,19 @@ describeGpu('sampling', () => {
     expect(seen.at(-1)).toBe(count);
   });
 
+  it('leaving out the first batches gives the rest of the same samples', async () => {
+    const words = async (count: number, skipBatches?: number): Promise<number[]> => {
+      const drawn: number[] = [];
+      await drawSamples(gpu, averaged, { count, seed: 3, batch: 32, skipBatches }, (w, rows) => {
+        drawn.push(...w.subarray(0, 4 * rows));
+      });
+      return drawn;
+    };
+    const all = await words(128);
+    expect(await words(64, 2)).toEqual(all.slice(4 * 64));
+    expect(await words(32)).toEqual(all.slice(0, 4 * 32));
+  });
+
   it('every row has two to eight elements with counts from 1 to 8, and no empty row comes out', async () => {
     for (const rule of ['argmax', 'paper'] as const) {
       // The paper's threshold is 0.2, a logit of −1.4.
