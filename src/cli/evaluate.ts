@@ -18,12 +18,11 @@ import { type EvaluationResult, evaluateFormulas, type Stage } from '../chem/met
 import { FormulaWriter } from '../chem/rows.ts';
 import { writeWhole } from '../chem/tables.ts';
 import { ConfigError, DataError } from '../errors.ts';
-import type { Checkpoint } from '../models/checkpoint.ts';
 import { findCheckpoint, loadTrainingData, logName } from '../models/run.ts';
-import { defaultBatch, drawSamples } from '../models/sampler.ts';
 import { chartFile } from '../report/chart.ts';
 import { comparisonPage, readEvaluation } from '../report/compare.ts';
 import { type Decodings, decodingRow } from '../report/decoding.ts';
+import { bothRules, Drawing, type Drawn } from '../report/drawing.ts';
 import { evaluationPage, type LossLine, paperCell, pickExamples, readLog } from '../report/evaluation.ts';
 import { evaluationFigures } from '../report/figures.ts';
 import { compareWithPaper, type PaperComparison, type PaperName, paperNames } from '../report/paper.ts';
@@ -255,129 +254,6 @@ function lossesOf(run: string | undefined): Record<string, LossLine[]> {
   return { Training: readLog(join(run, logName)) };
 }
 
-/** Samples that the other rule of decoding gets, at most. */
-const bothRules = 100_000;
-/** Samples that are kept at a time while they are drawn, at least. */
-const keptSamples = 16_384;
-
-/** Draws formulas from a checkpoint, going on where an interrupted evaluation ended. */
-class Drawing {
-  private readonly options: Options;
-  private readonly checkpoint: Checkpoint;
-  private readonly device: Awaited<ReturnType<typeof openExecutor>>;
-  readonly rule: DecodingRule;
-  readonly count: number;
-  readonly batch: number;
-  private readonly sieve: ReturnType<typeof findFilter>;
-
-  constructor(options: Options, checkpoint: Checkpoint, device: Awaited<ReturnType<typeof openExecutor>>) {
-    const { config } = checkpoint;
-    if (config.model !== 'gan') {
-      throw new ConfigError(`${checkpoint.path}: it is a model of kind ${config.model}; generating takes a gan`);
-    }
-    this.options = options;
-    this.checkpoint = checkpoint;
-    this.device = device;
-    this.count = options.count!;
-    this.rule = options.rule ?? config.decoding;
-    this.batch = Math.min(this.count, defaultBatch(device.executor, config));
-    this.sieve = findFilter(options.run!, options);
-  }
-
-  /** What the formulas follow from; the same seed gives other bits on another adapter. */
-  get facts() {
-    const { checkpoint, rule, count, batch, sieve } = this;
-    const filter = sieve ? { step: sieve.filter.step, trained: sieve.filter.data.fingerprint, keep: sieve.keep } : null;
-    return { rule, requested: count, batch, step: checkpoint.step, filter, adapter: this.device.note };
-  }
-
-  /** Rows as they were decoded. @param onProgress receives the samples done */
-  async draw(
-    rule: DecodingRule,
-    count: number,
-    stages: Stages | undefined,
-    onProgress: (drawn: number) => void,
-  ): Promise<PackedFormulas> {
-    const { batch, checkpoint, sieve } = this;
-    const executor = this.device.executor;
-    const rows = new Rows();
-    /** Samples drawn, and those that count: all of them, or with a filter those that it keeps. */
-    let [drawn, counted] = [0, 0];
-    const name = (part: number): string => `drawn ${rule} ${count} ${part}`;
-    // A part: how many samples it is of and how many count, then the formulas among them.
-    let parts = 0;
-    for (let part = stages?.read(name(parts)); part; part = stages?.read(name(++parts))) {
-      const words = new Uint32Array(part.buffer, part.byteOffset, part.byteLength / 4);
-      rows.add(words.subarray(rowWords), words.length / rowWords - 1);
-      drawn += words[0];
-      counted += words[1];
-    }
-    onProgress(counted);
-    if (counted >= count) return rows.packed();
-    let pending = new Rows();
-    let [drawnNow, countedNow] = [0, 0];
-    const rest = count - counted;
-    const { seed } = this.options;
-    await drawSamples(
-      executor,
-      checkpoint,
-      { count: rest, seed, rule, batch, ...sieve, skipBatches: drawn / batch },
-      (words, some) => {
-        const before = pending.size;
-        pending.add(words, some);
-        drawnNow += some;
-        countedNow += sieve ? pending.size - before : some;
-        const done = counted + countedNow >= count;
-        if (drawnNow >= keptSamples || done) {
-          const { packed } = pending.packed();
-          rows.add(packed, packed.length / rowWords);
-          stages?.write(
-            name(parts++),
-            Buffer.concat([
-              Buffer.from(Uint32Array.of(drawnNow, countedNow, 0, 0).buffer),
-              new Uint8Array(packed.buffer, 0, packed.byteLength),
-            ]),
-          );
-          counted += countedNow;
-          [drawnNow, countedNow] = [0, 0];
-          pending = new Rows();
-        }
-        onProgress(counted + countedNow);
-      },
-    );
-    return rows.packed();
-  }
-}
-
-/** Rows that grow; those of zeros are left out. */
-class Rows {
-  private words = new Uint32Array(4096);
-  private rows = 0;
-
-  get size(): number {
-    return this.rows;
-  }
-
-  add(words: Uint32Array, rows: number): void {
-    for (let row = 0; row < rows; row++) {
-      const from = row * rowWords;
-      if (words[from] === 0) continue;
-      const to = this.rows * rowWords;
-      if (to === this.words.length) {
-        const larger = new Uint32Array(2 * to);
-        larger.set(this.words);
-        this.words = larger;
-      }
-      for (let w = 0; w < rowWords; w++) this.words[to + w] = words[from + w];
-      this.rows++;
-    }
-  }
-
-  packed(): PackedFormulas {
-    return { packed: this.words.subarray(0, this.rows * rowWords), rows: this.rows };
-  }
-}
-
 async function writeGenerated(file: string, { packed, rows }: PackedFormulas): Promise<void> {
   const writer = await FormulaWriter.open(file);
   try {
@@ -440,7 +316,9 @@ async function run(options: Options): Promise<void> {
   let decodings: Decodings | undefined;
   let examples: ReturnType<typeof pickExamples>;
   let stages: Stages | undefined;
-  const drawing = device && new Drawing(options, checkpoint!, device);
+  const { count, rule } = options;
+  const sieve = device && findFilter(options.run!, options);
+  const drawing = device && new Drawing({ count: count!, seed, rule, sieve }, checkpoint!, device);
   try {
     let loaded: LoadedSamples | undefined;
     if (options.generated !== undefined) {
@@ -476,7 +354,8 @@ async function run(options: Options): Promise<void> {
       openStages();
       const { rule, count } = drawing;
       const doing = (what: string) => (drawn: number) => bar.update({ doing: `${what}: ${drawn} of ${count} samples` });
-      generated = await drawing.draw(rule, count, stages, doing('drawing'));
+      const drawn: Drawn = await drawing.draw(rule, count, stages, doing('drawing'));
+      generated = drawn;
       if (generated.rows === 0) {
         throw new DataError(
           `${options.run}: none of ${count} samples decodes to a formula by the rule ${rule}; train longer, or try the other --rule`,
@@ -489,7 +368,7 @@ async function run(options: Options): Promise<void> {
         const kept = stages?.read(`decoding ${one}`);
         if (kept) return JSON.parse(Buffer.from(kept).toString('utf8'));
         const rows =
-          one === rule && some === count ? generated : await drawing.draw(one, some, stages, doing(`rule ${one}`));
+          one === rule ? { ...drawn, rows: drawn.early } : await drawing.draw(one, some, stages, doing(`rule ${one}`));
         const made = decodingRow(one, some, rows, { training, leaveOut });
         stages?.write(`decoding ${one}`, Buffer.from(JSON.stringify(made)));
         return made;
@@ -626,6 +505,6 @@ export function evaluate(): Command {
     .action(run);
   return standardOptions(
     filterOptions(command),
-    'matgan evaluate --run icsd --count 100000 --train icsd.parquet --paper icsd --out icsd-evaluation',
+    'matgan evaluate --run runs/mine --count 100000 --paper icsd --out runs/mine/evaluation',
   );
 }

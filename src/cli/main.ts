@@ -95,6 +95,8 @@ export async function program(argv: readonly string[]): Promise<Command> {
     .description('Trains MatGAN, the GAN of inorganic formulas, on hand-written WebGPU kernels.')
     .version(version)
     .option('--debug', 'show a stack with an error')
+    // Options behind a command are its own: evaluate and its compare both have --out.
+    .enablePositionalOptions()
     .addHelpText('after', '\nEach command has its own --help, with an example.');
   const words = argv.filter((word) => !word.startsWith('-'));
   const named = words[0] === 'help' ? words[1] : words[0];
