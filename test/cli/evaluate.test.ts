@@ -277,5 +277,5 @@ describeGpu('matgan evaluate --run MODEL --count N', () => {
     expect(decodings.rows[0].decoded).toBe(generated);
     expect(readdirSync(file('drawn'))).toEqual(expect.arrayContaining(['generated.parquet', 'index.html']));
     expect(readFileSync(file('drawn/index.html'), 'utf8')).toContain('Two rules of decoding');
-  });
+  }, 300_000);
 });
