@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { ConfigError, DataError } from '../errors.ts';
 import { writeWeights } from '../models/checkpoint.ts';
@@ -33,7 +33,7 @@ export function exportModel(): Command {
       if (!out.endsWith('.safetensors'))
         throw new ConfigError(`export: --out takes a name that ends in .safetensors, not ${out}`);
       if (existsSync(out) && !options.force) throw new DataError(`${out}: it exists; take another name, or --force`);
-      const checkpoint = findCheckpoint(options.best ? join(path, 'best.safetensors') : path);
+      const checkpoint = findCheckpoint(path, options.best ? 'best' : 'last');
       const { config, data, step } = checkpoint;
       if (resolve(out) === resolve(checkpoint.path))
         throw new DataError(`${out}: the model itself; exported over it, it could not be trained on`);

@@ -1,4 +1,5 @@
 /** A model on disk: every variable of its training state, by parameter, with its configuration and counters. */
+import { basename } from 'node:path';
 import type { Executor } from '../autograd/executor.ts';
 import { sizeOf } from '../autograd/graph.ts';
 import type { Data } from '../autograd/plan.ts';
@@ -108,7 +109,10 @@ export function writeWeights(
     }
   }
   tensors.step = { dtype: 'U32', shape: [2], data: stepOf(checkpoint) };
-  writeSafetensors(path, tensors, { ...metadataOf(checkpoint), weights: dtype });
+  // A file that is handed on names its data, not the folder that it lay in.
+  const { source, ...data } = checkpoint.data;
+  const facts = { ...checkpoint, data: { ...data, source: source === null ? null : basename(source) } };
+  writeSafetensors(path, tensors, { ...metadataOf(facts), weights: dtype });
 }
 
 /**
