@@ -1,5 +1,5 @@
 /** `matgan export`: what generating and decoding need, in float32 and float16, and nothing else. */
-import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ReferenceExecutor } from '../../src/autograd/executor.ts';
@@ -124,6 +124,7 @@ describe('matgan export', () => {
   });
 
   it('--best takes the best checkpoint, where there is one', async () => {
+    rmSync(at('plain/best.safetensors'), { force: true });
     const none = await matganHere('export', at('plain'), '--best', '--out', at('best.safetensors'));
     expect([none.status, none.stderr]).toEqual([2, expect.stringContaining('best.safetensors: training writes one')]);
     copyFileSync(at('averaged/checkpoint.safetensors'), at('plain/best.safetensors'));
