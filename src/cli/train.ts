@@ -7,7 +7,7 @@ import { openExecutor } from '../autograd/open.ts';
 import { fingerprintOf } from '../chem/dataset.ts';
 import { ConfigError, DataError } from '../errors.ts';
 import { type CriterionName, criteria, criteriaFor } from '../models/best.ts';
-import type { Checkpoint } from '../models/checkpoint.ts';
+import { type Checkpoint, checkResumable } from '../models/checkpoint.ts';
 import {
   type Config,
   checkConfig,
@@ -143,6 +143,7 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   const from = options.resume ? findCheckpoint(required(options.out)) : undefined;
   let config: Config;
   if (from) {
+    checkResumable(from);
     if (from.config.model !== kind) {
       throw new ConfigError(
         `${options.out}: it holds a model of kind ${from.config.model}; use "train ${from.config.model}"`,
@@ -195,7 +196,7 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   const check = (trained: Checkpoint | undefined): void => {
     if (!trained || data.fingerprint === trained.data.fingerprint) return;
     throw new DataError(
-      `${source ?? 'the default set'}: not the rows that ${trained.path} was trained on (fingerprint ${data.fingerprint.slice(0, 12)}, it has ${trained.data.fingerprint.slice(0, 12)})`,
+      `${source ?? 'the default set'}: not the rows that ${trained === from ? 'this run' : trained.path} was trained on (fingerprint ${data.fingerprint.slice(0, 12)}, it has ${trained.data.fingerprint.slice(0, 12)})`,
     );
   };
   check(owner);

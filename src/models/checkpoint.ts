@@ -179,17 +179,21 @@ export function assemble(checkpoint: Checkpoint, variable: StateVariable): Data 
   return data;
 }
 
+/** Refuses what was exported: it has no optimiser state. @throws CheckpointError */
+export function checkResumable({ path, weightsOnly }: Checkpoint): void {
+  if (!weightsOnly) return;
+  throw new CheckpointError(
+    `${path}: it was exported without its optimisers and cannot be trained on; resume the run that it came from`,
+  );
+}
+
 /**
  * Checks that a checkpoint is of this model: every tensor is there in its shape, and the counter says the step. Takes no memory,
  * so it comes before anything that the configuration sizes.
  * @throws CheckpointError
  */
 export function checkState(trainer: Trainer, checkpoint: Checkpoint): void {
-  if (checkpoint.weightsOnly) {
-    throw new CheckpointError(
-      `${checkpoint.path}: it was exported without its optimisers and cannot be trained on; resume the run that it came from`,
-    );
-  }
+  checkResumable(checkpoint);
   for (const variable of trainer.state) tensorsOf(checkpoint, variable);
   stepOf(checkpoint);
 }
