@@ -26,7 +26,7 @@ const save = (name: string, content: string | Buffer): string => {
 };
 async function read(path: string, options: TableOptions = {}) {
   const data: (string | number | null)[][] = [];
-  const table = await readTable(path, options, (...row) => data.push(row));
+  const table = await readTable(path, options, (...row) => data.push(row.slice(0, 4) as (typeof data)[number]));
   return { ...table, data, texts: data.map(([text]) => text) };
 }
 async function refused(path: string, options: TableOptions = {}): Promise<string> {
