@@ -126,7 +126,10 @@ describe('matgan export', () => {
   it('--best takes the best checkpoint, where there is one', async () => {
     rmSync(at('plain/best.safetensors'), { force: true });
     const none = await matganHere('export', at('plain'), '--best', '--out', at('best.safetensors'));
-    expect([none.status, none.stderr]).toEqual([2, expect.stringMatching(/no best.safetensors in it; training writes/)]);
+    expect([none.status, none.stderr]).toEqual([
+      2,
+      expect.stringMatching(/no best.safetensors in it; training writes/),
+    ]);
     copyFileSync(at('averaged/checkpoint.safetensors'), at('plain/best.safetensors'));
     expect((await matganHere('export', at('plain'), '--best', '--out', at('best.safetensors'))).status).toBe(0);
     expect(names(at('best.safetensors')).some((name) => name.startsWith('generator.average/'))).toBe(true);
