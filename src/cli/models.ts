@@ -29,7 +29,8 @@ function shippedModels(folder: string = join(packageRoot, 'models')): Shipped[] 
     .map((file) => {
       const path = join(folder, file);
       const { config, step, data } = readCheckpoint(path);
-      const card = path.replace(/\.safetensors$/, '.md');
+      // A filter is described on its generator's card.
+      const card = path.replace(/(\.filter)?\.safetensors$/, '.md');
       return {
         name: file.replace(/\.safetensors$/, ''),
         model: config.model,

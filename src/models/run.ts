@@ -363,7 +363,7 @@ async function trainLocked(
   const right = had?.isFile() && had.size === Buffer.byteLength(text) && readFileSync(configFile, 'utf8') === text;
   if (!right) replaceFile(configFile, [Buffer.from(text)]);
   const best = options.best && new Best(options.best);
-  trimLog(log, first, options.logEvery, names, best);
+  trimLog(log, first, first < last ? options.logEvery : 1, names, best);
   if (best) settleBest(folder, best, first);
 
   const every = everyMeasurement(options);

@@ -715,6 +715,7 @@ describe('roundings', () => {
     pack: 0,
     randomNormal: 64,
     randomUniform: 0,
+    randomMask: 1,
     sampleRows: 0,
     unfold: 0,
     decode: 0,

@@ -16,6 +16,7 @@ const names = [...new Set(ops.map(({ op }) => op))];
 const without = {
   randomNormal: "noise is Philox's, held bit for bit by philox.test.ts",
   randomUniform: "noise is Philox's, held bit for bit by philox.test.ts",
+  randomMask: "its noise is Philox's, held by ops.test.ts against the reference",
   sampleRows: 'row numbers are integers',
   unfold: 'formulas are integers',
   decode: 'formulas are integers',

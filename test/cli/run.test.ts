@@ -361,12 +361,13 @@ describe('matgan models', () => {
     const shipped = readdirSync(join(packageRoot, 'models')).filter((name) => name.endsWith('.safetensors'));
     const { models } = JSON.parse((await matganHere('models', '--json')).stdout);
     expect(models.map(({ name }: { name: string }) => `${name}.safetensors`)).toEqual(shipped.sort());
-    for (const { name, card, bytes, decoding, fingerprint } of models) {
+    for (const { name, model, card, bytes, decoding, fingerprint } of models) {
+      const described = name.replace(/\.filter$/, '');
       expect(stdout).toContain(` ${name} `);
-      expect(card).toContain(name);
+      expect(card).toContain(described);
       expect(bytes).toBeLessThanOrEqual(4e6);
-      expect(['argmax', 'paper']).toContain(decoding);
-      const text = readFileSync(join(packageRoot, 'models', `${name}.md`), 'utf8');
+      expect(model === 'filter' ? [null] : ['argmax', 'paper']).toContain(decoding);
+      const text = readFileSync(join(packageRoot, 'models', `${described}.md`), 'utf8');
       expect(text).toContain(fingerprint.slice(0, 8));
       expect(text).toMatch(/\| licence \| .*MIT/);
     }

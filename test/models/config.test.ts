@@ -29,7 +29,7 @@ describe('presets', () => {
     const kind = parse(readFileSync(`${packageRoot}/data/presets/${preset}.yaml`, 'utf8')).model as ModelKind;
     const config = loadConfig(kind, { preset });
     expect(config.model).toBe(kind);
-    const trainer = makeTrainer(config, 1000);
+    const trainer = makeTrainer(config, config.model === 'filter' ? config.pool + 1000 : 1000);
     for (const count of Object.values(trainer.counts)) expect(count).toBeGreaterThan(1000);
   });
 

@@ -70,7 +70,7 @@ describe('the sets of a map', () => {
       {
         file: table(
           'many.csv',
-          `formula,kind\n${Array.from({ length: 20 }, (_, i) => `NaCl${i + 1},${i}`).join('\n')}`,
+          `formula,kind\n${Array.from({ length: 20 }, (_, i) => `Na${1 + Math.floor(i / 8)}Cl${1 + (i % 8)},${i}`).join('\n')}`,
         ),
         labelColumn: 'kind',
       },
