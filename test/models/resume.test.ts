@@ -65,7 +65,8 @@ describeGpu('100 steps', () => {
     const steps = logOf(whole).map(({ step }) => step);
     expect(steps).toEqual([10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
     const state = bitsOf(whole);
-    expect(Object.keys(state).some((name) => name.endsWith('running'))).toBe(true);
+    // Batch norm's moments; a filter has none.
+    expect(Object.keys(state).some((name) => name.endsWith('running'))).toBe(config.model !== 'filter');
     expect(state.step).toBe('6400000000000000');
   });
 });
