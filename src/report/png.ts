@@ -20,19 +20,23 @@ export async function pngWriter(): Promise<{ write?: PngWriter; problem?: string
     const why = (error as Error).message.split('\n')[0];
     return { problem: `no PNG files: @resvg/resvg-js does not load here (${why}); the SVG files are there` };
   }
-  let fontFiles: string[] = [];
-  let problem: string | undefined;
-  try {
-    fontFiles = [createRequire(import.meta.url).resolve('dejavu-fonts-ttf/ttf/DejaVuSans.ttf')];
-  } catch {
-    problem = 'the package dejavu-fonts-ttf is missing: without system fonts the PNG files have no text';
-  }
+  const { font, problem } = pngFont();
   const write: PngWriter = (svg) =>
-    new resvg.Resvg(svg, {
-      fitTo: { mode: 'zoom', value: zoom },
-      font: { fontFiles, loadSystemFonts: fontFiles.length === 0, defaultFontFamily: fontFamily },
-    })
-      .render()
-      .asPng();
+    new resvg.Resvg(svg, { fitTo: { mode: 'zoom', value: zoom }, font }).render().asPng();
   return { write, problem };
+}
+
+/** The font that every PNG is drawn with, as the renderer takes it; the system's where its package is missing, which `problem` says. */
+export function pngFont() {
+  try {
+    const fontFiles = ['DejaVuSans.ttf', 'DejaVuSans-Bold.ttf'].map((file) =>
+      createRequire(import.meta.url).resolve(`dejavu-fonts-ttf/ttf/${file}`),
+    );
+    return { font: { fontFiles, loadSystemFonts: false, defaultFontFamily: fontFamily } };
+  } catch {
+    return {
+      font: { fontFiles: [], loadSystemFonts: true, defaultFontFamily: fontFamily },
+      problem: 'the package dejavu-fonts-ttf is missing: without system fonts the PNG files have no text',
+    };
+  }
 }

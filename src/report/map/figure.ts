@@ -2,6 +2,7 @@
 import { Resvg } from '@resvg/resvg-js';
 import { randomStream, shuffle } from '../../chem/random.ts';
 import { type Content, html, Markup } from '../html.ts';
+import { pngFont } from '../png.ts';
 
 export interface MapGroup {
   name: string;
@@ -192,11 +193,11 @@ export function pictureSvg(figure: MapFigure, png: Uint8Array, height: number): 
 /** Width of the picture inside `pictureSvg`, in its units. */
 export const pictureWidth = width - 2 * margin;
 
-/** An SVG drawn with the system's fonts. @param scale pixels a unit */
+/** An SVG as a PNG. @param scale pixels a unit */
 export function svgToPng(svg: string, scale: number): Uint8Array {
   const drawn = new Resvg(svg, {
     fitTo: { mode: 'zoom', value: scale },
-    font: { loadSystemFonts: true, defaultFontFamily: 'DejaVu Sans' },
+    font: pngFont().font,
   });
   return drawn.render().asPng();
 }
