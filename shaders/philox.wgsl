@@ -24,3 +24,6 @@ fn philox(counter: vec4u, seed: vec2u) -> vec4u {
   }
   return c;
 }
+
+// (0, 1): the top 23 bits and a half, exact in f32.
+fn open01(word: u32) -> f32 { return (f32(word >> 9u) + 0.5) * 0x1p-23; }

@@ -9,9 +9,6 @@ struct Params { size: u32, stream: u32, key0: u32, key1: u32, rate: f32, kept: f
 // 0: uniform; 1: normal; 2: mask, zero at the rate p.rate and p.kept elsewhere.
 override KIND: u32 = 0u;
 
-// (0, 1): the top 23 bits and a half, exact in f32.
-fn open01(word: u32) -> f32 { return (f32(word >> 9u) + 0.5) * 0x1p-23; }
-
 // (cos 2πu, sin 2πu). WGSL's own sin and cos may be off by 2^-11: quarter turns are taken off exactly, and
 // polynomials (Taylor's, error below 2^-25 on ±π/4) do the rest.
 fn turn(u: f32) -> vec2f {

@@ -226,6 +226,11 @@ export const sampleRows = (
   step: Node,
   attrs: StreamAttrs & { rows: number; batch: number; draw: number; draws: number; first?: number },
 ): Node => apply('sampleRows', [step], attrs);
+/** Packed formulas [batch,4] u32 drawn from running sums of frequencies, as `frequencySums` makes them. */
+export const randomFormulas = (step: Node, sums: Node, attrs: StreamAttrs & { batch: number }): Node =>
+  apply('randomFormulas', [step, sums], attrs);
+/** 0, 1, 2 … [size] u32. */
+export const iota = (graph: Graph, size: number): Node => graph.apply('iota', [], { size });
 /** Packed formulas [n,4] u32 at row numbers [batch] → [batch,85,8,1]: 1 at (element, count − 1). */
 export const unfold = (packed: Node, rowNumbers: Node): Node => apply('unfold', [packed, rowNumbers]);
 /** Cells [batch,85,8,1] → packed formulas [batch,4] u32 by the rule `paper` or `argmax`; all zero where there is none. */

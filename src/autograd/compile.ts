@@ -6,7 +6,7 @@ import { type Target, targetOf } from '../kernels/lower.ts';
 import { type Place, type PlacedCall, Program } from '../kernels/program.ts';
 import { kernels } from '../kernels/table.ts';
 import { choiceKey, loadTuning } from '../kernels/tuning.ts';
-import { fuseEpilogues } from './fuse.ts';
+import { fuse } from './fuse.ts';
 import { type Node, showShape, sizeOf, substitute, topological } from './graph.ts';
 import { checkMemory } from './memory.ts';
 import { viewBase } from './ops/shape.ts';
@@ -93,7 +93,7 @@ export async function compile(store: GpuStore, step: Step, options: CompileOptio
   const { device } = store;
   const wanted = [...(step.outputs ?? []), ...(step.updates ?? []).map(([, value]) => value)];
   const written = expandOps(wanted);
-  const expanded = (options.fuse ?? !options.detectAnomaly) ? fuseEpilogues(written) : written;
+  const expanded = (options.fuse ?? !options.detectAnomaly) ? fuse(written) : written;
   const found = new Map(wanted.map((node, i) => [node, expanded[i]]));
   const outputs = (step.outputs ?? []).map((node) => found.get(node)!);
   const updates = (step.updates ?? []).map(([variable, value]) => [variable, found.get(value)!] as const);

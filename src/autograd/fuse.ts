@@ -1,9 +1,9 @@
 /**
- * Epilogues: a bias and an activation, or the derivative of one, join the op that makes their input, so that its output goes
+ * Ops joined before they are planned. A product of unfolded formulas becomes a sum over the few cells that are set. Epilogues: a bias and an activation, or the derivative of one, join the op that makes their input, so that its output goes
  * through memory once.
  */
 import type { Epilogue } from '../kernels/lower.ts';
-import { type Node, sameShape, topological } from './graph.ts';
+import { type Node, sameShape, substitute, topological } from './graph.ts';
 
 /** Ops whose kernels take an epilogue. */
 const products = new Set(['dense', 'conv2d', 'conv2dInputGrad']);
@@ -37,6 +37,21 @@ function addsBias({ op, inputs: [product, bias], shape }: Node): boolean {
     bias.shape[0] === shape[shape.length - 1] &&
     product.shape.length === shape.length
   );
+}
+
+/** What a device runs in place of what was traced: the same values with fewer dispatches and less memory. */
+export const fuse = (roots: readonly Node[]): Node[] => fuseEpilogues(fuseUnfolded(roots));
+
+/** Products of unfolded formulas as sums over the few cells that are set: the other cells of a row are zeros. */
+function fuseUnfolded(roots: readonly Node[]): Node[] {
+  return substitute(roots, new Map(), (node) => {
+    const { op, attrs, inputs } = node;
+    if (op !== 'dense' || attrs.transposeX || attrs.transposeW) return node;
+    const [x, w] = inputs;
+    if (x.op !== 'reshape' || x.inputs[0].op !== 'unfold' || x.shape[0] !== x.inputs[0].shape[0]) return node;
+    const sum = (): Node => node.graph.apply('unfoldDense', [...x.inputs[0].inputs, w]);
+    return node.graph.within(node.scope, sum, true);
+  });
 }
 
 /**

@@ -5,7 +5,7 @@ import { type Target, targetOf } from '../kernels/lower.ts';
 import { choiceKey } from '../kernels/tuning.ts';
 import { expandOps } from './compile.ts';
 import type { GpuExecutor } from './executor.ts';
-import { fuseEpilogues } from './fuse.ts';
+import { fuse } from './fuse.ts';
 import { Graph, type Node, sizeOf, topological } from './graph.ts';
 import { Stream } from './philox.ts';
 import type { Data, Plan, Step } from './plan.ts';
@@ -50,7 +50,7 @@ export function tunable(
 ): { node: Node; op: string; sizes: string; names: readonly string[] }[] {
   const roots = [...(step.outputs ?? []), ...(step.updates ?? []).map(([, value]) => value)];
   const found = new Map<string, { node: Node; op: string; sizes: string; names: readonly string[] }>();
-  for (const node of topological(fuseEpilogues(expandOps(roots)))) {
+  for (const node of topological(fuse(expandOps(roots)))) {
     const lowering = node.graph.ops[node.op]?.lowering;
     if (!lowering || !('kernels' in lowering)) continue;
     lowering.kernels(node, {

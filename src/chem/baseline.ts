@@ -1,4 +1,5 @@
 import {
+  countByElements,
   elementCount,
   maxCount,
   maxPairs,
@@ -139,6 +140,31 @@ export function frequencyDraw(training: PackedFormulas, seed: number, options: {
     if (reduce) reducePacked(words, row);
     return true;
   };
+}
+
+/**
+ * What `frequencyDraw` draws by, as running sums that each end at 1: numbers of elements 0 … 8, the elements by their odds, and each
+ * one's counts 1 … 8, in single precision. All zeros where there are no rows.
+ */
+export function frequencySums(training: PackedFormulas): Float32Array {
+  const { share } = frequencies(training);
+  const cells = cellCounts(training);
+  const sums = new Float32Array(maxPairs + 1 + elementCount * (1 + maxCount));
+  let at = 0;
+  const add = (weights: ArrayLike<number>): void => {
+    let total = 0;
+    for (let i = 0; i < weights.length; i++) total += weights[i];
+    let sum = 0;
+    for (let i = 0; i < weights.length; i++, at++) {
+      sum += weights[i];
+      sums[at] = total > 0 ? sum / total : 0;
+    }
+  };
+  if (training.rows === 0) return sums;
+  add(countByElements(training));
+  add(share.map((p) => p / Math.max(1 - p, 1e-6)));
+  for (let e = 0; e < elementCount; e++) add(cells.subarray(e * maxCount, (e + 1) * maxCount));
+  return sums;
 }
 
 /** Formulas of `frequencyDraw` with given numbers of elements. Sizes for which training has too few elements are left out. */

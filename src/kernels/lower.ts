@@ -1006,6 +1006,50 @@ export function sampleRows(a: {
   };
 }
 
+export function randomFormulas(
+  { batch, stream, key }: { batch: number; stream: number; key: readonly [number, number] },
+  elements: number,
+  counts: number,
+): Lowered {
+  return {
+    temps: [],
+    calls: [
+      {
+        kernel: kernels.randomFormulas,
+        params: [batch, stream, key[0], key[1], elements, counts],
+        workgroups: grid(batch),
+        buffers: [input(0), input(1), 'out'],
+        bytes: 16 * batch + 4 * (9 + elements * (1 + counts)),
+      },
+    ],
+  };
+}
+
+export function iota(size: number): Lowered {
+  return {
+    temps: [],
+    calls: [{ kernel: kernels.iota, params: [size], workgroups: grid(size), buffers: ['out'], bytes: 4 * size }],
+  };
+}
+
+export function unfoldDense(batch: number, columns: number, elements: number, counts: number): Lowered {
+  const size = batch * columns;
+  return {
+    temps: [],
+    calls: [
+      {
+        kernel: kernels.unfoldDense,
+        params: [size, columns, elements, counts],
+        workgroups: grid(size),
+        buffers: [input(0), input(1), input(2), 'out'],
+        // Three elements a formula is what most have.
+        flops: 3 * size,
+        bytes: 4 * size + 20 * batch + 4 * Math.min(3 * size, elements * counts * columns),
+      },
+    ],
+  };
+}
+
 export function unfold(batch: number, elements: number, counts: number): Lowered {
   const size = batch * elements * counts;
   return {

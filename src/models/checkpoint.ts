@@ -105,7 +105,8 @@ export function writeWeights(
   const tensors: Record<string, Tensor | HalfTensor> = {};
   for (const variable of state) {
     for (const { name, shape, data, ...part } of tensorsOf(checkpoint, variable)) {
-      if (isWeight({ name, shape, ...part })) tensors[name] = { dtype, shape, data };
+      // What is no parameter (moments, frequencies) is small, and its digits may count.
+      if (isWeight({ name, shape, ...part })) tensors[name] = { dtype: part.row === null ? 'F32' : dtype, shape, data };
     }
   }
   tensors.step = { dtype: 'U32', shape: [2], data: stepOf(checkpoint) };

@@ -49,6 +49,12 @@ const denseGenerator = z.strictObject({
   latent: whole(1, 4096),
   /** Widths of the hidden layers. */
   hidden: z.array(whole(1, 16_384)).max(32),
+  /**
+   * The network changes a draft instead of starting from noise alone: a formula drawn from training's frequencies (how many elements,
+   * which, how many atoms of each) comes in beside the latent vector, and `strength` is what its states have over the others in the
+   * logits that come out. A start at chance, and all that it then learns is chemistry.
+   */
+  draft: z.strictObject({ strength: z.number().positive().max(100) }).optional(),
   norm,
   activation,
   output,
@@ -57,6 +63,7 @@ const denseGenerator = z.strictObject({
   initial,
 });
 const generator = z.discriminatedUnion('kind', [convGenerator, denseGenerator]);
+const decoder = z.discriminatedUnion('kind', [convGenerator, denseGenerator.omit({ draft: true })]);
 
 /** 85×8×1 cells → features → a number (critic) or a latent vector (encoder). */
 const convCritic = z.strictObject({
@@ -130,7 +137,7 @@ const aeSchema = z.strictObject({
   model: z.literal('ae'),
   ...common,
   encoder: critic,
-  decoder: generator,
+  decoder,
   /**
    * Dense networks only: the decoder starts as the encoder's transpose, its last layer times `gain`; the encoder then
    * has variance 1/fan-out.

@@ -30,8 +30,8 @@ type Dropout = (x: Node, draw: number) => Node;
 
 export interface FilterNetwork {
   parameters: ParameterSet;
-  /** Cells [n, 85, 8, 1] → logits [n, 1], the logarithm of how much more often real formulas are this one. */
-  apply(cells: Node, weights: readonly Node[], dropout?: Dropout): Node;
+  /** Cells [n, 85, 8, 1], in one or more parts → logits [n, 1], the logarithm of how much more often real formulas are this one. */
+  apply(parts: readonly Node[], weights: readonly Node[], dropout?: Dropout): Node;
 }
 
 /** Dense layers over the cells, which elements are there, and how many. */
@@ -60,13 +60,17 @@ export function filterNetwork({ hidden }: Pick<FilterConfig, 'hidden'>): FilterN
   });
   return {
     parameters,
-    apply: (cells, weights, dropout = (x) => x) => {
-      const [n] = cells.shape;
-      const flat = b.reshape(cells, [n, cellInputs]);
-      const present = b.sum(b.reshape(cells, [n, elementCount, countCount]), [2]);
-      const size = b.scale(b.sum(present, [1], true), sizeScale);
-      const first = [b.dense(flat, weights[cellWeights]), b.dense(present, weights[elementWeights])];
-      let x = b.add(b.add(b.add(first[0], first[1]), b.dense(size, weights[sizeWeights])), weights[firstBias]);
+    apply: (parts, weights, dropout = (x) => x) => {
+      // Which elements are there, and how many, are sums of cells: their weights join those of the cells, and one product does it all.
+      const [units] = hidden;
+      const each = b.reshape(weights[cellWeights], [elementCount, countCount, units]);
+      const shared = b.add(
+        b.reshape(weights[elementWeights], [elementCount, 1, units]),
+        b.reshape(b.scale(weights[sizeWeights], sizeScale), [1, 1, units]),
+      );
+      const joined = b.reshape(b.add(each, shared), [cellInputs, units]);
+      const sums = parts.map((cells) => b.dense(b.reshape(cells, [cells.shape[0], cellInputs]), joined));
+      let x = b.add(sums.length === 1 ? sums[0] : b.concat(sums), weights[firstBias]);
       layers.forEach((layer, i) => {
         x = dropout(b.leakyRelu(x, slope), i);
         x = b.add(b.dense(x, weights[layer.weights]), weights[layer.bias]);
@@ -96,11 +100,11 @@ export function filterTrainer(config: FilterConfig, rows: number): Trainer {
   const state = networkState(graph, 'filter', parameters, config.optimiser, config.seed, streams.initial);
   const draw = (first: number, count: number, stream: number): Node =>
     b.unfold(data, b.sampleRows(step, { rows: count, first, batch, draw: 0, draws: 1, stream, key }));
-  const cells = b.concat([draw(pool, rows - pool, streams.real), draw(0, pool, streams.generated)]);
+  const parts = [draw(pool, rows - pool, streams.real), draw(0, pool, streams.generated)];
   const weights = parameters.views(state.node);
   const dropout: Dropout = (x, i) =>
     rate === 0 ? x : b.mul(x, b.randomMask(step, x.shape, { key, stream: streams.firstMask + i, rate }));
-  const logits = network.apply(cells, weights, dropout);
+  const logits = network.apply(parts, weights, dropout);
   const onReal = b.mean(softplus(b.neg(b.rows(logits, 0, batch))));
   const onGenerated = b.mean(softplus(b.rows(logits, batch, 2 * batch)));
   const loss = b.add(onReal, onGenerated);
@@ -184,7 +188,7 @@ export function filterOn(
   const node = graph.variable('filter', [rows.length, parameters.size]);
   const weights = parameters.views(node);
   const initial = (): Float32Array => new Float32Array(rows.length * parameters.size);
-  return { state: { node, rows, parameters, initial }, apply: (cells) => apply(cells, weights) };
+  return { state: { node, rows, parameters, initial }, apply: (cells) => apply([cells], weights) };
 }
 
 /** The loss on rows that training leaves alone: the first half real ones, the second generated. */

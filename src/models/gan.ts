@@ -3,8 +3,9 @@ import * as b from '../autograd/build.ts';
 import { grad } from '../autograd/grad.ts';
 import type { Graph, Node } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
-import { countCount, elementCount } from '../autograd/ops/random.ts';
+import { countCount, elementCount, frequencySumsSize } from '../autograd/ops/random.ts';
 import { seedKey } from '../autograd/philox.ts';
+import { frequencySums } from '../chem/baseline.ts';
 import type { PackedFormulas } from '../chem/encoding.ts';
 import type { FilterConfig, GanConfig } from './config.ts';
 import { filterOn } from './filter.ts';
@@ -13,6 +14,8 @@ import { type LossCheck, networkState, type StateVariable, type Trainer, trainin
 
 /** Numbers that keep the random draws of a step apart. */
 const streams = { rows: 0, generator: 1, initialGenerator: 2, initialCritic: 3, firstCritic: 16 };
+/** Drafts beside the noise of a stream: beyond what a hundred critic steps take. */
+const draftStream = 1024;
 
 /** Logits of each cell against "absent", from packed rows; a frequency of nothing counts as 1e-5. */
 function frequencyLogits({ packed, rows }: PackedFormulas): Float64Array {
@@ -55,11 +58,12 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
   const generatorState = stateOf('generator', generator);
   const criticState = stateOf('critic', critic);
 
-  const noise = (stream: number): Node => b.randomNormal(step, [batch, config.generator.latent], { key, stream });
+  const frequencies = frequencyVariable(graph, config);
   const generate = (stream: number): { fake: Node; moments: Node | undefined } => {
     const norm = trainingNorm(generator.parameters);
     const weights = generator.parameters.views(generatorState.node);
-    const fake = graph.within('generator', () => generator.apply(noise(stream), { weights, norm: norm.mode, eps }));
+    const { noise, drafts } = generatorInputs(config, { counter: step, batch, key, stream, frequencies });
+    const fake = graph.within('generator', () => generator.apply(noise, { weights, drafts, norm: norm.mode, eps }));
     return { fake, moments: norm.packed() };
   };
   // Batch norm in the critic takes real, fake and interpolated rows apart, as the released graph does; without it, real
@@ -134,7 +138,7 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
     [generatorState.node, newGenerator],
     [step, b.increment(step)],
   ];
-  const saved = [generatorState, criticState];
+  const saved = [generatorState, criticState, ...(frequencies ? [frequencies] : [])];
   if (moments) {
     const running = runningVariable(graph, generator);
     saved.push(running);
@@ -165,6 +169,36 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
       { name: 'generator', state: generatorState, ...toLearn(critic.parameters.views(criticState.node)) },
     ],
   };
+}
+
+/** The frequencies of the training rows that drafts are drawn from: constant, and saved with the model; undefined without drafts. */
+function frequencyVariable(graph: Graph, { generator }: GanConfig): StateVariable | undefined {
+  if (generator.kind !== 'dense' || !generator.draft) return undefined;
+  const node = graph.variable('generator.frequencies', [frequencySumsSize]);
+  return { node, initial: (rows) => frequencySums(rows ?? { packed: new Uint32Array(0), rows: 0 }) };
+}
+
+/** What a generator makes a batch from: normal noise, and the cells of drafts where it takes them, from a stream of their own. */
+function generatorInputs(
+  { generator }: GanConfig,
+  {
+    counter,
+    batch,
+    key,
+    stream,
+    frequencies,
+  }: {
+    counter: Node;
+    batch: number;
+    key: readonly [number, number];
+    stream: number;
+    frequencies: StateVariable | undefined;
+  },
+): { noise: Node; drafts: Node | undefined } {
+  const noise = b.randomNormal(counter, [batch, generator.latent], { key, stream });
+  if (!frequencies) return { noise, drafts: undefined };
+  const formulas = b.randomFormulas(counter, frequencies.node, { batch, key, stream: stream + draftStream });
+  return { noise, drafts: b.unfold(formulas, b.iota(counter.graph, batch)) };
 }
 
 /** Running moments of a network's batch norms, side by side. */
@@ -208,17 +242,20 @@ export function generatorGraphs(
   const weights = parameters.views(flat);
   const counter = graph.variable('generate.counter', [2], 'u32');
   const { eps } = config.batchNorm;
-  const noise = (stream: number): Node => b.randomNormal(counter, [batch, config.generator.latent], { key, stream });
+  const frequencies = frequencyVariable(graph, config);
+  const inputs = (stream: number) => generatorInputs(config, { counter, batch, key, stream, frequencies });
   const hasNorm = parameters.norms.length > 0;
   // The running moments are those of the last weights: averaged weights need their own.
   const running = graph.variable(averaged ? 'generate.running' : 'generator.running', [
     Math.max(1, parameters.runningSize),
   ]);
-  const cells = generator.apply(noise(32), { weights, norm: { train: false, running }, eps });
+  const { noise, drafts } = inputs(32);
+  const cells = generator.apply(noise, { weights, drafts, norm: { train: false, running }, eps });
   let calibrate: GeneratorGraphs['calibrate'];
   if (averaged && hasNorm) {
     const norm = trainingNorm(parameters);
-    generator.apply(noise(33), { weights, norm: norm.mode, eps });
+    const { noise, drafts } = inputs(33);
+    generator.apply(noise, { weights, drafts, norm: norm.mode, eps });
     const moments = norm.packed()!;
     calibrate = { first: [running, moments], further: [running, b.ema(running, moments, 0.85)] };
   }

@@ -91,6 +91,8 @@ export class ParameterSet {
 export type NormMode = { train: true; seen: (Node | undefined)[] } | { train: false; running: Node };
 
 export interface Pass {
+  /** Cells of the formulas that the network changes, [n, 85, 8, 1], for a generator that takes drafts. */
+  drafts?: Node;
   /** Values for the network's further inputs; worked out from x where they are not given. */
   extras?: readonly Node[];
   weights: readonly Node[];
@@ -130,11 +132,38 @@ class Builder {
     return { deviation: Math.sqrt((linear ? 1 : 2 / (1 + slope * slope)) / fanIn) };
   }
 
-  dense(name: string, inputs: number, outputs: number, last = false, start: number | 'frequencies' = 0): void {
-    const w = this.parameters.add(`${this.prefix}${name}.weights`, [inputs, outputs], this.deviation(inputs, last));
+  /** @param share of the deviation that the weights start with */
+  dense(
+    name: string,
+    inputs: number,
+    outputs: number,
+    last = false,
+    start: number | 'frequencies' = 0,
+    share = 1,
+  ): void {
+    const { deviation } = this.deviation(inputs, last);
+    const w = this.parameters.add(`${this.prefix}${name}.weights`, [inputs, outputs], { deviation: share * deviation });
     const initial = start === 'frequencies' ? start : { constant: start };
     const bias = this.parameters.add(`${this.prefix}${name}.bias`, [outputs], initial);
     this.step(name, (x, { weights }) => b.add(b.dense(x, weights[w]), weights[bias]));
+  }
+
+  /** A dense layer on two inputs: x, and the cells of drafts. */
+  denseWithDrafts(name: string, inputs: number, outputs: number, drafts: { inputs: number; set: number }): void {
+    const [own, other] = (
+      [
+        ['weights', inputs, inputs],
+        ['draftWeights', drafts.inputs, drafts.set],
+      ] as const
+    ).map(([what, rows, set]) =>
+      this.parameters.add(`${this.prefix}${name}.${what}`, [rows, outputs], this.deviation(2 * set)),
+    );
+    const bias = this.parameters.add(`${this.prefix}${name}.bias`, [outputs], { constant: 0 });
+    this.step(name, (x, pass) => {
+      const cells = b.reshape(pass.drafts!, [x.shape[0], drafts.inputs]);
+      const both = b.add(b.dense(x, pass.weights[own]), b.dense(cells, pass.weights[other]));
+      return b.add(both, pass.weights[bias]);
+    });
   }
 
   conv(name: string, size: readonly [number, number], channels: number, l: Conv): void {
@@ -223,15 +252,27 @@ export function generatorNetwork(config: GeneratorConfig, parameters = new Param
   const net = new Builder(config.initial, config.activation, parameters, prefix);
   const last = [-1, ...matrix, 1].slice(1);
   if (config.kind === 'dense') {
+    const { draft } = config;
     let width = config.latent;
+    // The latent vector and the draft, which sets about three cells, give half of the first layer's variance each.
+    const beside = draft && { inputs: matrix[0] * matrix[1], set: 3 };
     config.hidden.forEach((units, i) => {
-      net.dense(`dense${i}`, width, units);
+      if (i === 0 && beside) net.denseWithDrafts(`dense${i}`, width, units, beside);
+      else net.dense(`dense${i}`, width, units);
       net.norm(config.norm, `norm${i}`, units);
       net.activate();
       width = units;
     });
-    net.dense('out', width, matrix[0] * matrix[1], true, config.outputBias);
+    net.dense('out', width, matrix[0] * matrix[1], true, config.outputBias, draft && 0.1);
     net.step('reshape', (x) => b.reshape(x, [x.shape[0], ...last]));
+    if (draft) {
+      // An element's states are its counts and "absent", whose logit is 0: a draft that has the element raises its count's logit, one
+      // that has not lowers all of them.
+      net.step('draft', (x, { drafts }) => {
+        const present = b.sum(drafts!, [2], true);
+        return b.add(x, b.scale(b.add(drafts!, present), draft.strength, -draft.strength));
+      });
+    }
   } else {
     const [h, w, c] = config.head;
     net.dense('head', config.latent, h * w * c);

@@ -32,7 +32,11 @@ function denseSize(widths: readonly number[], norm: boolean): NetworkSize {
 /** Of a generator or decoder, latent vector to cells; what `generatorNetwork` makes. */
 export function generatorSize(config: GeneratorConfig): NetworkSize {
   const norm = config.norm !== 'none';
-  if (config.kind === 'dense') return denseSize([config.latent, ...config.hidden, cells], norm);
+  if (config.kind === 'dense') {
+    const size = denseSize([config.latent, ...config.hidden, cells], norm);
+    if (config.draft) size.parameters += cells * (config.hidden[0] ?? 0);
+    return size;
+  }
   const [h, w, c] = config.head;
   let activations = h * w * c;
   let parameters = (config.latent + 1 + (norm ? 2 : 0)) * activations;

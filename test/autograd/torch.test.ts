@@ -18,7 +18,10 @@ const without = {
   randomUniform: "noise is Philox's, held bit for bit by philox.test.ts",
   randomMask: "its noise is Philox's, held by ops.test.ts against the reference",
   sampleRows: 'row numbers are integers',
+  randomFormulas: "its noise is Philox's, held by ops.test.ts against the reference",
+  iota: 'row numbers are integers',
   unfold: 'formulas are integers',
+  unfoldDense: 'it is put in for dense and unfold, to which fuse.test.ts holds it',
   decode: 'formulas are integers',
   increment: 'the counter is an integer',
 };

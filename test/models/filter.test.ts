@@ -104,7 +104,7 @@ describe('filterNetwork', () => {
     const { parameters, apply } = filterNetwork({ hidden: [1] });
     const weights = parameters.list.map(({ name, shape }) => graph.variable(name, shape));
     const x = graph.variable('x', [1, 85, 8, 1]);
-    const logit = apply(x, weights);
+    const logit = apply([x], weights);
     const cells = new Float64Array(680);
     cells[8 * 3 + 1] = 1;
     cells[8 * 7 + 4] = 1;

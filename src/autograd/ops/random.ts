@@ -2,6 +2,7 @@ import { ShapeError } from '../../errors.ts';
 import * as lower from '../../kernels/lower.ts';
 import { type Op, type Sample, showShape, sizeOf, type Value } from '../graph.ts';
 import { open01, philox } from '../philox.ts';
+import { linear } from './linear.ts';
 
 const counter = (values: readonly number[]) => ({ shape: [2], values, dtype: 'u32' as const });
 const isStep = (name: string, shape: readonly number[]): void => {
@@ -82,6 +83,59 @@ export function shuffledRow(position: bigint, rows: number, stream: number, key:
 
 export const elementCount = 85;
 export const countCount = 8;
+
+/** Numbers of a table that `randomFormulas` draws from: running sums over 0 … 8 elements, the elements, and each one's counts. */
+export const frequencySumsSize = countCount + 1 + elementCount * (1 + countCount);
+
+/** Draws of an element that is there already before the next one that is not takes its place. */
+const elementTries = 16;
+
+/** One formula's pairs, ascending: randomFormulas.wgsl in TypeScript. */
+function drawnPairs(sums: ArrayLike<number>, uniform: () => number): number[] {
+  const place = (base: number, n: number): number => {
+    const u = uniform();
+    let [low, high] = [0, n - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (u < sums[base + middle]) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  };
+  const first = countCount + 1;
+  const n = place(0, first);
+  const pairs = new Map<number, number>();
+  while (pairs.size < n) {
+    let e = place(first, elementCount);
+    for (let tries = 1; tries < elementTries && pairs.has(e); tries++) e = place(first, elementCount);
+    const likely = (): boolean => sums[first + e] > (e > 0 ? sums[first + e - 1] : 0);
+    let passed = 0;
+    while (passed < elementCount && (pairs.has(e) || !likely())) {
+      e = (e + 1) % elementCount;
+      passed++;
+    }
+    if (passed === elementCount) break;
+    const count = place(first + elementCount + e * countCount, countCount);
+    pairs.set(e, ((e + 1) << 8) | (count + 1));
+  }
+  return [...pairs.values()].sort((a, b) => a - b);
+}
+
+/** Tables for randomFormulas' samples: all alike; two to eight elements of a few; more elements asked for than there are. */
+const tableSample = (sizes: readonly number[], elements: readonly number[], counts: readonly number[]) => {
+  const running = (shares: readonly number[]): number[] => {
+    const total = shares.reduce((sum, share) => sum + share, 0);
+    let sum = 0;
+    return shares.map((share) => Math.fround((sum += share) / total));
+  };
+  const of = Array.from({ length: elementCount }, (_, e) => elements[e % elements.length]);
+  const each = Array.from({ length: elementCount }, (_, e) =>
+    running(counts.map((_, c) => counts[(c + e) % countCount])),
+  ).flat();
+  const padded = Array.from({ length: countCount + 1 }, (_, n) => sizes[n] ?? 0);
+  return { shape: [frequencySumsSize], values: [...running(padded), ...running(of), ...each] };
+};
+const alike = new Array<number>(countCount).fill(1);
 
 function referenceUnfold(packed: Value, rows: Value, out: Value): void {
   const cells = elementCount * countCount;
@@ -167,6 +221,123 @@ export const random = {
         attrs: { rows: 5, batch: 1, draw: 1, draws: 1, stream: 0, key: [0, 0] },
         message: /draw 1 of 1/,
       },
+    ],
+  },
+  randomFormulas: {
+    summary:
+      'packed formulas [batch,4] u32 drawn from running sums of frequencies [774], from Philox: what chance alone makes',
+    dtype: 'u32',
+    inputTypes: ['u32', 'f32'],
+    shape: ([step, sums], { batch }) => {
+      isStep('randomFormulas', step.shape);
+      if (showShape(sums.shape) !== `[${frequencySumsSize}]`) {
+        throw new ShapeError(`randomFormulas: sums ${showShape(sums.shape)}, it takes [${frequencySumsSize}]`);
+      }
+      return [batch, 4];
+    },
+    vjp: { none: 'formulas are integers' },
+    reference: ([step, sums], { batch, key, stream }, out) => {
+      for (let row = 0; row < batch; row++) {
+        let used = 0;
+        let words: ArrayLike<number> = [];
+        const uniform = (): number => {
+          const block = Math.imul(used >> 2, batch) + row;
+          if ((used & 3) === 0) words = philox([block >>> 0, stream, step.data[0], step.data[1]], key);
+          return open01(words[used++ & 3]);
+        };
+        drawnPairs(sums.data, uniform).forEach((pair, k) => {
+          out.data[row * 4 + (k >> 1)] += pair * (k & 1 ? 65_536 : 1);
+        });
+      }
+    },
+    roundings: () => 0,
+    lowering: { kernels: ({ attrs }) => lower.randomFormulas(attrs, elementCount, countCount) },
+    samples: [
+      {
+        inputs: [counter([0, 0]), tableSample([0, 0, 1, 1, 1, 1, 1, 1, 1], [1], alike)],
+        attrs: { batch: 65, stream: 1, key: [1, 2] },
+      },
+      {
+        inputs: [
+          counter([0xffffffff, 3]),
+          tableSample([0, 0, 1, 5, 2, 1], [...new Array<number>(16).fill(0), 9, 1], [5, 3, 0, 0, 1, 1, 0, 0.5]),
+        ],
+        attrs: { batch: 200, stream: 7, key: [9, 0xffffffff] },
+      },
+      {
+        inputs: [
+          counter([1, 0]),
+          tableSample([0, 0, 0, 0, 0, 0, 0, 0, 1], [...new Array<number>(41).fill(0), 1, 3], alike),
+        ],
+        attrs: { batch: 9, stream: 0, key: [0, 5] },
+      },
+    ] as Sample[],
+    errors: [
+      { shapes: [[2], [5]], attrs: { batch: 1, stream: 0, key: [0, 0] }, message: /sums \[5\], it takes \[774\]/ },
+    ],
+  },
+  iota: {
+    summary: '0, 1, 2 … as [size] u32: the row numbers of a batch that is taken whole',
+    dtype: 'u32',
+    shape: (_, { size }) => [size],
+    vjp: { none: 'row numbers are integers' },
+    reference: (_inputs, _attrs, out) => {
+      out.data.forEach((_, i) => {
+        out.data[i] = i;
+      });
+    },
+    roundings: () => 0,
+    lowering: { kernels: ({ shape }) => lower.iota(shape[0]) },
+    samples: [
+      { inputs: [], attrs: { size: 1 } },
+      { inputs: [], attrs: { size: 257 } },
+    ] as Sample[],
+    errors: [],
+  },
+  unfoldDense: {
+    summary: 'dense(unfold(packed, rows), w [680,columns]) without the cells: sums of the rows of w that formulas name',
+    inputTypes: ['u32', 'u32', 'f32'],
+    shape: ([packed, rows, w]) => {
+      const cells = elementCount * countCount;
+      if (packed.shape.length !== 2 || packed.shape[1] !== 4 || rows.shape.length !== 1) {
+        throw new ShapeError(`unfoldDense: packed ${showShape(packed.shape)} and rows ${showShape(rows.shape)}`);
+      }
+      if (w.shape.length !== 2 || w.shape[0] !== cells) {
+        throw new ShapeError(`unfoldDense: weights ${showShape(w.shape)}, it takes [${cells},columns]`);
+      }
+      return [rows.shape[0], w.shape[1]];
+    },
+    vjp: { none: 'it takes the place of dense and unfold once gradients have been taken of those' },
+    reference: ([packed, rows, w], _attrs, out) => {
+      const [batch] = out.shape;
+      const cells = {
+        shape: [batch, elementCount * countCount],
+        data: new Float64Array(batch * elementCount * countCount),
+      };
+      referenceUnfold(packed, rows, cells);
+      linear.dense.reference([cells, w], { transposeX: false, transposeW: false }, out);
+    },
+    roundings: () => countCount,
+    lowering: { kernels: ({ shape }) => lower.unfoldDense(shape[0], shape[1], elementCount, countCount) },
+    samples: [
+      {
+        inputs: [
+          packedSample,
+          { shape: [5], values: [2, 0, 1, 1, 2], dtype: 'u32' },
+          { shape: [elementCount * countCount, 3], draw: 'normal' },
+        ],
+      },
+      {
+        inputs: [
+          packedSample,
+          { shape: [1], values: [1], dtype: 'u32' },
+          { shape: [elementCount * countCount, 65], draw: 'normal' },
+        ],
+      },
+    ] as Sample[],
+    errors: [
+      { shapes: [[3, 3], [2], [680, 1]], message: /packed \[3,3\]/ },
+      { shapes: [[3, 4], [2], [5, 2]], message: /weights \[5,2\], it takes \[680,columns\]/ },
     ],
   },
   unfold: {

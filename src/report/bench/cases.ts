@@ -1,6 +1,6 @@
 /** What `matgan bench` times: ops at the shapes that the presets use, sweeps of sizes, whole steps, generating, a user's own ops. */
 import { expandOps } from '../../autograd/compile.ts';
-import { fuseEpilogues } from '../../autograd/fuse.ts';
+import { fuse as fused } from '../../autograd/fuse.ts';
 import {
   type Attrs,
   type DType,
@@ -92,7 +92,7 @@ export function dispatched(
   target?: Target,
 ): { node: Node; lowered: Lowered }[] {
   const written = expandOps([...outputs, ...updates.map(([, value]) => value)]);
-  return topological(fuse ? fuseEpilogues(written) : written).flatMap((node) => {
+  return topological(fuse ? fused(written) : written).flatMap((node) => {
     const lowered = loweredOf(node, target);
     return lowered ? [{ node, lowered }] : [];
   });
@@ -107,7 +107,7 @@ export function leastWork(step: Step): { flops: number; leastBytes: number } {
     leastBytes += 4 * sizeOf(node.shape);
     for (const input of new Set(node.inputs)) {
       // Of the packed training rows only those of the batch are read.
-      const gathered = node.op === 'unfold' && input === node.inputs[0];
+      const gathered = (node.op === 'unfold' || node.op === 'unfoldDense') && input === node.inputs[0];
       leastBytes += gathered ? 16 * node.shape[0] : 4 * sizeOf(input.shape);
     }
   }
