@@ -1066,6 +1066,23 @@ export function unfold(batch: number, elements: number, counts: number): Lowered
   };
 }
 
+export function absentSoftmax(rows: number, states: number): Lowered {
+  const size = rows * states;
+  return {
+    temps: [],
+    calls: [
+      {
+        kernel: kernels.absentSoftmax,
+        params: [rows, states],
+        workgroups: grid(rows),
+        buffers: [input(0), 'out'],
+        flops: 4 * size,
+        bytes: 8 * size,
+      },
+    ],
+  };
+}
+
 export function decode(batch: number, elements: number, counts: number, rule: 'paper' | 'argmax'): Lowered {
   return {
     temps: [],

@@ -63,6 +63,7 @@ export const kernels = {
   iota: { files: ['iota'], entry: 'main', bindings: ['write'] },
   unfold: { files: ['unfold'], entry: 'main', bindings: ['read', 'read', 'write'] },
   unfoldDense: { files: ['unfoldDense'], entry: 'main', bindings: ['read', 'read', 'read', 'write'] },
+  absentSoftmax: { files: ['absentSoftmax'], entry: 'main', bindings: ['read', 'write'] },
   decode: { files: ['decode'], entry: 'main', bindings: ['read', 'write'] },
   finite: { files: ['finite'], entry: 'main', bindings: ['read', 'readwrite'] },
   increment: { files: ['increment'], entry: 'main', bindings: ['readwrite'] },

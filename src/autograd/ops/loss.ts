@@ -1,6 +1,6 @@
 import { ShapeError } from '../../errors.ts';
 import * as lower from '../../kernels/lower.ts';
-import { add, div, exp, max, mean, mul, neg, relu, scale, sqrt, square, stopGradient, sub, sum } from '../build.ts';
+import { add, div, mean, mul, neg, scale, sqrt, square, sub, sum } from '../build.ts';
 import { viaExpression } from '../grad.ts';
 import { type Node, type Op, type Shape, showShape, sizeOf } from '../graph.ts';
 
@@ -21,13 +21,6 @@ const slopeOffset = 1e-8;
 const penalty: Build = (parts) => {
   const squares = parts.map((g) => sum(square(g), batchRows(g))).reduce(add);
   return mean(square(scale(sqrt(scale(squares, 1, slopeOffset)), 1, -1)));
-};
-const softmax: Build = ([x]) => {
-  const last = [x.shape.length - 1];
-  // The shift changes nothing but the range of exp, so no gradient goes through it.
-  const shift = stopGradient(relu(max(x, last, true)));
-  const powers = exp(sub(x, shift));
-  return div(powers, add(sum(powers, last, true), exp(neg(shift))));
 };
 
 const normal = (shape: Shape) => ({ shape, draw: 'normal' as const });
@@ -137,29 +130,36 @@ export const loss = {
     },
     penalty,
   ),
-  absentSoftmax: composite(
-    {
-      summary: 'e^x/(1 + Σ e^x) along the last axis: softmax beside an implicit "absent" logit of 0',
-      shape: ([x]) => {
-        if (x.shape.length < 2) throw new ShapeError(`absentSoftmax: ${showShape(x.shape)} has no axis of states`);
-        return x.shape;
-      },
-      reference: ([x], _attrs, out) => {
-        const states = x.shape[x.shape.length - 1];
-        for (let base = 0; base < x.data.length; base += states) {
-          const row = x.data.subarray(base, base + states);
-          const shift = Math.max(0, ...row);
-          let total = Math.exp(-shift);
-          for (const v of row) total += Math.exp(v - shift);
-          row.forEach((v, i) => {
-            out.data[base + i] = Math.exp(v - shift) / total;
-          });
-        }
-      },
-      roundings: () => 64,
-      samples: [{ inputs: [normal([3, 8])] }, { inputs: [normal([2, 5, 1])] }, { inputs: [normal([65, 3])] }],
-      errors: [{ shapes: [[4]], message: /no axis of states/ }],
+  absentSoftmax: {
+    summary: 'e^x/(1 + Σ e^x) along the last axis: softmax beside an implicit "absent" logit of 0',
+    shape: ([x]) => {
+      if (x.shape.length < 2) throw new ShapeError(`absentSoftmax: ${showShape(x.shape)} has no axis of states`);
+      return x.shape;
     },
-    softmax,
-  ),
+    reference: ([x], _attrs, out) => {
+      const states = x.shape[x.shape.length - 1];
+      for (let base = 0; base < x.data.length; base += states) {
+        const row = x.data.subarray(base, base + states);
+        const shift = Math.max(0, ...row);
+        let total = Math.exp(-shift);
+        for (const v of row) total += Math.exp(v - shift);
+        row.forEach((v, i) => {
+          out.data[base + i] = Math.exp(v - shift) / total;
+        });
+      }
+    },
+    vjp: (y, g) => {
+      const last = [y.shape.length - 1];
+      return [() => mul(y, sub(g, sum(mul(g, y), last, true)))];
+    },
+    lowering: {
+      kernels: ({ shape }) => {
+        const states = shape[shape.length - 1];
+        return lower.absentSoftmax(sizeOf(shape) / states, states);
+      },
+    },
+    roundings: () => 64,
+    samples: [{ inputs: [normal([3, 8])] }, { inputs: [normal([2, 5, 1])] }, { inputs: [normal([65, 3])] }],
+    errors: [{ shapes: [[4]], message: /no axis of states/ }],
+  },
 } satisfies Record<string, Op>;
