@@ -22,8 +22,9 @@ import { type Measurement, networkState, type StateVariable, stateRows, type Tra
 
 const streams = { real: 0, generated: 1, initial: 2, sieve: 3, firstMask: 16 };
 const slope = 0.2;
-/** Weight of the number of elements beside inputs that are 0 or 1. */
+/** Weight of the number of elements beside inputs that are 0 or 1, and of an element's number of atoms. */
 const sizeScale = 0.25;
+const atomScale = 0.25;
 
 /** Zeroes a share of x's elements; `draw` tells the masks of one step apart. */
 type Dropout = (x: Node, draw: number) => Node;
@@ -34,20 +35,21 @@ export interface FilterNetwork {
   apply(parts: readonly Node[], weights: readonly Node[], dropout?: Dropout): Node;
 }
 
-/** Dense layers over the cells, which elements are there, and how many. */
+/** Dense layers over the cells, which elements are there, how many atoms of each, and how many elements. */
 export function filterNetwork({ hidden }: Pick<FilterConfig, 'hidden'>): FilterNetwork {
   const parameters = new ParameterSet();
   const he = (fanIn: number) => ({ deviation: Math.sqrt(2 / (1 + slope * slope) / fanIn) });
   const cellInputs = elementCount * countCount;
   // A formula sets about three of the 85 × 8 cells: that is the fan-in that counts.
   const set = 3;
-  const [cellWeights, elementWeights, sizeWeights] = (
+  const [cellWeights, elementWeights, atomWeights, sizeWeights] = (
     [
       ['cells', cellInputs],
       ['elements', elementCount],
+      ['atoms', elementCount],
       ['size', 1],
     ] as const
-  ).map(([name, inputs]) => parameters.add(`${name}.weights`, [inputs, hidden[0]], he(3 * set)));
+  ).map(([name, inputs]) => parameters.add(`${name}.weights`, [inputs, hidden[0]], he(4 * set)));
   const firstBias = parameters.add('first.bias', [hidden[0]], { constant: 0 });
   const layers = [...hidden.slice(1), 1].map((units, i) => {
     const last = i === hidden.length - 1;
@@ -61,14 +63,20 @@ export function filterNetwork({ hidden }: Pick<FilterConfig, 'hidden'>): FilterN
   return {
     parameters,
     apply: (parts, weights, dropout = (x) => x) => {
-      // Which elements are there, and how many, are sums of cells: their weights join those of the cells, and one product does it all.
+      // All of these are sums of cells: their weights join those of the cells, and one product does it all.
       const [units] = hidden;
+      const { graph } = weights[0];
+      const atoms = b.concat(Array.from({ length: countCount }, (_, c) => b.fill(graph, (c + 1) * atomScale, [1])));
       const each = b.reshape(weights[cellWeights], [elementCount, countCount, units]);
+      const byAtoms = b.mul(
+        b.reshape(weights[atomWeights], [elementCount, 1, units]),
+        b.reshape(atoms, [1, countCount, 1]),
+      );
       const shared = b.add(
         b.reshape(weights[elementWeights], [elementCount, 1, units]),
         b.reshape(b.scale(weights[sizeWeights], sizeScale), [1, 1, units]),
       );
-      const joined = b.reshape(b.add(each, shared), [cellInputs, units]);
+      const joined = b.reshape(b.add(b.add(each, byAtoms), shared), [cellInputs, units]);
       const sums = parts.map((cells) => b.dense(b.reshape(cells, [cells.shape[0], cellInputs]), joined));
       let x = b.add(sums.length === 1 ? sums[0] : b.concat(sums), weights[firstBias]);
       layers.forEach((layer, i) => {

@@ -85,8 +85,8 @@ function sizesOf(config: Config): readonly [names: string, sizes: readonly Netwo
         [criticSize(config.encoder, config.decoder.latent), generatorSize(config.decoder)],
       ];
     case 'filter':
-      // Cells, elements and the number of elements come in; real and generated rows go through side by side.
-      return ['filter', [denseSize([cells + 85 + 1, ...config.hidden, 1], false)]];
+      // Cells, elements, their atoms and the number of elements come in; real and generated rows go through side by side.
+      return ['filter', [denseSize([cells + 85 + 85 + 1, ...config.hidden, 1], false)]];
   }
 }
 

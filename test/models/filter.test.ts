@@ -99,7 +99,7 @@ describe('filterRows', () => {
 });
 
 describe('filterNetwork', () => {
-  it('is a function of cells, elements and the number of elements alone', () => {
+  it('is a function of cells, elements, their atoms and their number alone', () => {
     const graph = newGraph();
     const { parameters, apply } = filterNetwork({ hidden: [1] });
     const weights = parameters.list.map(({ name, shape }) => graph.variable(name, shape));
@@ -112,6 +112,7 @@ describe('filterNetwork', () => {
       ({
         'cells.weights': i / 1000,
         'elements.weights': i / 10,
+        'atoms.weights': i / 20,
         'size.weights': 8,
         'first.bias': 0.5,
         'out.weights': 2,
@@ -124,8 +125,8 @@ describe('filterNetwork', () => {
           ? cells
           : Float64Array.from({ length: node.shape.reduce((a, n) => a * n, 1) }, (_, i) => value(node.attrs.name, i)),
     }));
-    // 0.025 + 0.060 of the cells, 0.3 + 0.7 of the elements, 8 · 2 / 4 of their number, 0.5; all above zero, so leaky ReLU does nothing.
-    expect(data[0]).toBeCloseTo(2 * (0.025 + 0.06 + 0.3 + 0.7 + 4 + 0.5) - 1, 10);
+    // 0.025 + 0.060 of the cells, 0.3 + 0.7 of the elements, (2 · 0.15 + 5 · 0.35) / 4 of their atoms, 8 · 2 / 4 of their number, 0.5; all above zero, so leaky ReLU does nothing.
+    expect(data[0]).toBeCloseTo(2 * (0.025 + 0.06 + 0.3 + 0.7 + 0.075 + 0.4375 + 4 + 0.5) - 1, 10);
   });
 });
 
