@@ -10,7 +10,7 @@ import { formulaText } from '../chem/rows.ts';
 import { writeWhole } from '../chem/tables.ts';
 import { flagCN, flagEN, judgePacked } from '../chem/validity.ts';
 import { loadConfig } from '../models/config.ts';
-import { findCheckpoint, loadTrainingData, logName, makeRunFolder, train } from '../models/run.ts';
+import { findCheckpoint, loadTrainingData, logName, makeRunFolder, ownFilter, train } from '../models/run.ts';
 import { sample } from '../models/sampler.ts';
 import { evaluationPage, pickExamples, readLog } from '../report/evaluation.ts';
 import { consoleTable, percent } from '../report/table.ts';
@@ -85,17 +85,19 @@ async function run(options: DemoOptions): Promise<void> {
   }
 }
 
-/** What a generator that ships makes, in words: a few hundred formulas, judged. */
+/** What a generator that ships makes, through its filter where it has one, in words: a few hundred formulas, judged. */
 export async function shippedPart(executor: Executor, name: string, seed: number, count = 320): Promise<string> {
   const checkpoint = findCheckpoint(name);
-  const made = await sample(executor, checkpoint, { count, seed, reduce: true, batch: Math.min(count, 64) });
+  const own = ownFilter(name);
+  const filter = own === undefined ? undefined : findCheckpoint(own);
+  const made = await sample(executor, checkpoint, { count, seed, reduce: true, batch: Math.min(count, 64), filter });
   const different = uniqueRows(made);
   const flags = judgePacked(different.packed, different.rows);
   const share = (flag: number): string => percent(flags.filter((f) => f & flag).length / Math.max(1, different.rows));
   const examples = [...flags.keys()].filter((row) => flags[row] & flagEN).slice(0, 8);
   const shown = examples.map((row) => formulaText(different.packed, row)).join(', ');
   return (
-    `The generator ${name}, which comes trained (${checkpoint.step} steps): ${made.rows} formulas of ${count} samples, ${different.rows} different, ` +
+    `The generator ${name}, which comes trained (${checkpoint.step} steps${filter ? ', with a filter of its samples' : ''}): ${made.rows} formulas of ${count} samples, ${different.rows} different, ` +
     `charge-neutral ${share(flagCN)}, electronegativity-balanced ${share(flagEN)}; some of these: ${shown || 'none'}.`
   );
 }

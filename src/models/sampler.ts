@@ -37,8 +37,8 @@ export interface SampleOptions extends DrawOptions {
 
 /** Batches that settle the moments of averaged weights. */
 export const calibrationBatches = 12;
-/** Samples that set how strict a filter is. */
-const sieveSamples = 8192;
+/** Samples that set how strict a filter is, on a device and on the reference executor. */
+const sieveSamples = { gpu: 8192, reference: 256 };
 /** Batches handed to a graphics card before the first of them is waited for. */
 const inFlight = 4;
 
@@ -171,15 +171,16 @@ async function makeSieve(
   // Far from where drawing starts: the samples that set it are not those that are handed out.
   executor.write(graphs.counter, new Uint32Array([0, 1]));
   const found: number[] = [];
-  for (let drawn = 0; drawn < sieveSamples; drawn += batch) {
+  const most = sieveSamples[executor.kind];
+  for (let drawn = 0; drawn < most; drawn += batch) {
+    // The reference executor never waits for anything: a signal must get through all the same.
+    if (executor.kind === 'reference') await executor.idle();
     plan.run();
     const [words, logits] = await readBatch(plan, graphs);
     for (let row = 0; row < batch; row++) if (words[4 * row] !== 0) found.push(logits![row]);
   }
   if (found.length === 0) {
-    throw new CheckpointError(
-      `none of ${sieveSamples} samples decodes to a formula; the generator needs more training`,
-    );
+    throw new CheckpointError(`none of ${most} samples decodes to a formula; the generator needs more training`);
   }
   return new Sieve(found, keep, seed);
 }
