@@ -343,6 +343,7 @@ function stepCases(): StepCase[] {
     step(', clipping', 'gan', 'icsd', 32, clipping),
     step('', 'gan', 'icsd-paper', 32),
     step('', 'gan', 'oqmd', 512),
+    step('', 'gan', 'best', 64),
     // What keeps the critic in bounds, by norms of the critic: one critic step.
     ...Object.entries({ penalty: {}, clipping }).flatMap(([name, overrides]) =>
       ['none', 'layer', 'batch'].map((norm) =>
