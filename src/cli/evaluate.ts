@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
@@ -19,12 +19,13 @@ import { FormulaWriter } from '../chem/rows.ts';
 import { writeWhole } from '../chem/tables.ts';
 import { ConfigError, DataError } from '../errors.ts';
 import { findCheckpoint, loadTrainingData, logName } from '../models/run.ts';
-import { chartFile } from '../report/chart.ts';
+import { type Chart, chartFile, colours } from '../report/chart.ts';
 import { comparisonPage, readEvaluation } from '../report/compare.ts';
 import { type Decodings, decodingRow } from '../report/decoding.ts';
 import { bothRules, Drawing, type Drawn } from '../report/drawing.ts';
-import { evaluationPage, type LossLine, paperCell, pickExamples, readLog } from '../report/evaluation.ts';
+import { evaluationPage, paperCell, pickExamples } from '../report/evaluation.ts';
 import { evaluationFigures } from '../report/figures.ts';
+import { type LossLine, learningCurves, learningPage, readLog } from '../report/log.ts';
 import { compareWithPaper, type PaperComparison, type PaperName, paperNames } from '../report/paper.ts';
 import { pngWriter } from '../report/png.ts';
 import { Stages, stagesName } from '../report/stages.ts';
@@ -408,15 +409,9 @@ async function run(options: Options): Promise<void> {
   const paper = options.paper && compareWithPaper(result, options.paper);
   if (out !== undefined) {
     mkdirSync(out, { recursive: true });
-    const write = (name: string, data: string | Uint8Array): Promise<void> =>
+    const write = (name: string, data: string): Promise<void> =>
       writeWhole(join(out, name), (temporary) => writeFile(temporary, data));
-    const png = await pngWriter();
-    if (png.problem) note(png.problem);
-    for (const [name, chart] of Object.entries(evaluationFigures(result))) {
-      const svg = chartFile(chart);
-      await write(`${name}.svg`, svg);
-      if (png.write) await write(`${name}.png`, png.write(svg));
-    }
+    await writeCharts(out, evaluationFigures(result));
     const lead = drawing && leadOf(options, drawing, result);
     await write('index.html', evaluationPage({ result, examples, losses, paper, decodings, notes, lead }));
     // Last: it says that all is there.
@@ -435,6 +430,19 @@ async function run(options: Options): Promise<void> {
   note(`${((performance.now() - started) / 1000).toFixed(0)} s, at most ${peak} MiB of memory`);
   if (out !== undefined)
     note(`wrote ${join(out, 'evaluation.json')} and ${join(out, 'index.html')}, charts beside them`);
+}
+
+/** Charts as `name.svg` and `name.png` in a folder. */
+async function writeCharts(folder: string, charts: Readonly<Record<string, Chart>>): Promise<void> {
+  const write = (name: string, data: string | Uint8Array): Promise<void> =>
+    writeWhole(join(folder, name), (temporary) => writeFile(temporary, data));
+  const png = await pngWriter();
+  if (png.problem) note(png.problem);
+  for (const [name, chart] of Object.entries(charts)) {
+    const svg = chartFile(chart);
+    await write(`${name}.svg`, svg);
+    if (png.write) await write(`${name}.png`, png.write(svg));
+  }
 }
 
 function leadOf(options: Options, drawing: Drawing, result: EvaluationResult): string {
@@ -469,6 +477,46 @@ function compare(): Command {
   return standardOptions(command, 'matgan evaluate compare runs/a/evaluation runs/b/evaluation --out compared.html');
 }
 
+/** `matgan evaluate curves`: how several trainings went, side by side. */
+function curves(): Command {
+  const command = new Command('curves')
+    .description('put the learning curves of several runs side by side')
+    .argument('<run...>', 'run folders, one to eight of them')
+    .requiredOption('--out <folder>', 'folder for index.html and the charts (SVG, PNG)')
+    .addOption(new Option('--over <axis>', 'what they are drawn over').choices(['seconds', 'step']).default('seconds'))
+    .option('--force', 'write into a folder that is not empty')
+    .action(async (folders: string[], options: CurveOptions) => {
+      if (folders.length > colours) throw new ConfigError(`curves: ${folders.length} runs; it takes one to ${colours}`);
+      const { out } = options;
+      checkFolder(out, options.force ?? false);
+      const names = folders.map((folder) => basename(resolve(folder)));
+      const runs = folders.map((folder, i) => ({
+        name: names.indexOf(names[i]) === names.lastIndexOf(names[i]) ? names[i] : `${i + 1} ${names[i]}`,
+        lines: readLog(join(folder, logName)),
+      }));
+      const charts = learningCurves(runs, options.over);
+      if (Object.keys(charts).length === 0)
+        throw new DataError(`${folders.join(', ')}: no log has a figure that is known`);
+      mkdirSync(out, { recursive: true });
+      await writeCharts(out, charts);
+      const text = learningPage(runs, charts);
+      await writeWhole(join(out, 'index.html'), (temporary) => writeFile(temporary, text));
+      if (options.json)
+        process.stdout.write(
+          `${JSON.stringify({ runs: runs.map(({ name }) => name), charts: Object.keys(charts) })}\n`,
+        );
+      note(`wrote ${join(out, 'index.html')}, charts beside it`);
+    });
+  return standardOptions(command, 'matgan evaluate curves runs/a runs/b --out compared');
+}
+
+interface CurveOptions {
+  out: string;
+  over: 'seconds' | 'step';
+  force?: boolean;
+  json?: boolean;
+}
+
 /** `matgan evaluate`: what generated formulas are worth, beside training and generators without a network. */
 export function evaluate(): Command {
   const command = new Command('evaluate')
@@ -497,10 +545,12 @@ export function evaluate(): Command {
     .addHelpText(
       'after',
       '\nThe same command goes on where an evaluation with --out was interrupted. docs/evaluate.md explains every figure.\n' +
-        'matgan evaluate compare FOLDER… --out FILE puts several evaluations side by side.',
+        'matgan evaluate compare FOLDER… --out FILE puts several evaluations side by side, matgan evaluate curves RUN… --out FOLDER\n' +
+        'the learning curves of several runs.',
     )
     .addCommand(compare())
-    // Options behind `compare` are its own.
+    .addCommand(curves())
+    // Options behind a subcommand are its own.
     .enablePositionalOptions()
     .action(run);
   return standardOptions(

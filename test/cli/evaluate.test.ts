@@ -208,6 +208,32 @@ describe('matgan evaluate, in this process', () => {
     expect(JSON.parse(readFileSync(file('changed/evaluation.json'), 'utf8')).seed).toBe(6);
   });
 
+  it('draws the learning curves of several runs', async () => {
+    mkdirSync(file('second'));
+    writeFileSync(
+      file('second/log.jsonl'),
+      '{"step":1,"seconds":3,"lossCritic":-4}\n{"step":2,"seconds":6,"lossCritic":-5,"sampleENReweighted":0.5}\n',
+    );
+    const curves = (...args: string[]) => matganHere('evaluate', 'curves', ...args);
+    const out = file('curves');
+    expect((await curves(file('run'), file('second'), '--out', out)).status).toBe(0);
+    const page = readFileSync(join(out, 'index.html'), 'utf8');
+    // The last figures of both; where one has none, a dash.
+    for (const cell of ['-2', '-5', '0.5', '–']) expect(page).toContain(`<td class="number">${cell}</td>`);
+    const chart = readFileSync(join(out, 'lossCritic.svg'), 'utf8');
+    expect(chart).toContain('seconds of training');
+    expect(chart.match(/<path/g)).toHaveLength(2);
+    expect(readdirSync(out)).toEqual(expect.arrayContaining(['lossCritic.png', 'sampleENReweighted.svg']));
+    // One of two runs has a sample: one line, and no empty one in the legend.
+    expect(readFileSync(join(out, 'sampleENReweighted.svg'), 'utf8')).not.toContain('>run</text>');
+    expect((await curves(file('run'), '--out', out)).stderr).toMatch(/not empty; take another name, or --force/);
+    const nine = Array.from({ length: 9 }, () => file('run'));
+    expect((await curves(...nine, '--out', file('nine'))).stderr).toMatch(/9 runs; it takes one to 8/);
+    writeFileSync(file('second/log.jsonl'), '{"step":1}\n');
+    expect((await curves(file('second'), '--out', file('no'))).stderr).toMatch(/no log has a figure that is known/);
+    expect(existsSync(file('no'))).toBe(false);
+  });
+
   it('compares evaluations in one page', async () => {
     for (const seed of ['1', '2'])
       await here(...inputs, '--leave-out', 'held.csv', '--seed', seed, '--out', file(`seed${seed}`));

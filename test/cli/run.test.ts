@@ -11,7 +11,7 @@ import { formatFormula } from '../../src/chem/formula.ts';
 import { shippedPart } from '../../src/cli/demo.ts';
 import type * as configModule from '../../src/models/config.ts';
 import { packageRoot } from '../../src/paths.ts';
-import { lossPage, readLog } from '../../src/report/evaluation.ts';
+import { lossPage, readLog } from '../../src/report/log.ts';
 import { sampleCurves } from '../../src/report/progress.ts';
 import { temporaryFolder, tinyDenseAe, tinyDenseGan, tinyRows } from '../models/tiny.ts';
 import { matganHere, onTerminal } from './here.ts';

@@ -14,7 +14,7 @@ import { checkpointName, findCheckpoint, loadTrainingData, logName, makeTrainer 
 import { writeSafetensors } from '../../src/models/safetensors.ts';
 import { sample } from '../../src/models/sampler.ts';
 import { checkSize, criticSize, generatorSize } from '../../src/models/size.ts';
-import { readLog } from '../../src/report/evaluation.ts';
+import { readLog } from '../../src/report/log.ts';
 import {
   changedCheckpoint,
   checkCheckpoint,

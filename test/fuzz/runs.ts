@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { bestName, checkpointName, findCheckpoint, logName } from '../../src/models/run.ts';
-import { readLog } from '../../src/report/evaluation.ts';
+import { readLog } from '../../src/report/log.ts';
 import { leastConfig, leastRun, wholeCheckpoint } from './checkpoints.ts';
 import { Choose } from './choose.ts';
 import { hold, type Tally } from './tally.ts';

@@ -9,8 +9,9 @@ import { evaluateFormulas } from '../../src/chem/metrics.ts';
 import { synthesize } from '../../src/chem/synth.ts';
 import { DataError } from '../../src/errors.ts';
 import { barChart, lineChart, short, ticks } from '../../src/report/chart.ts';
-import { evaluationPage, lossPage, pickExamples, readLog } from '../../src/report/evaluation.ts';
+import { evaluationPage, pickExamples } from '../../src/report/evaluation.ts';
 import { escapeText, formulaMarkup, html, Markup, page } from '../../src/report/html.ts';
+import { lossPage, readLog } from '../../src/report/log.ts';
 import { consoleTable, percent } from '../../src/report/table.ts';
 
 const nasty = `<script>alert("x")</script>&'\u0007`;
