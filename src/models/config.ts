@@ -281,14 +281,15 @@ function readYaml(file: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-/** Settings laid over others: objects key by key, everything else replaced whole. A new `kind` or `name` starts afresh. */
+/** Settings laid over others: objects key by key, everything else replaced whole, null takes a setting out. A new `kind` or `name` starts afresh. */
 function overlay(below: Record<string, unknown>, above: Record<string, unknown>): Record<string, unknown> {
   const result: Record<string, unknown> = Object.assign(Object.create(null), below);
   for (const [key, value] of Object.entries(above)) {
     const old = result[key];
     const both = isObject(old) && isObject(value);
     const another = both && ['kind', 'name'].some((tag) => value[tag] !== undefined && value[tag] !== old[tag]);
-    result[key] = both && !another ? overlay(old, value) : value;
+    if (value === null) delete result[key];
+    else result[key] = both && !another ? overlay(old, value) : value;
   }
   return { ...result };
 }

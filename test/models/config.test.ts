@@ -6,7 +6,14 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { ConfigError } from '../../src/errors.ts';
-import { checkConfig, loadConfig, type ModelKind, nearest, presetNames } from '../../src/models/config.ts';
+import {
+  checkConfig,
+  type GanConfig,
+  loadConfig,
+  type ModelKind,
+  nearest,
+  presetNames,
+} from '../../src/models/config.ts';
 import { makeTrainer } from '../../src/models/run.ts';
 import { packageRoot } from '../../src/paths.ts';
 import { temporaryFolder, tinyGan } from './tiny.ts';
@@ -72,6 +79,13 @@ describe('settings laid over a preset', () => {
     });
     expect(() => load('criticOptimiser: { name: rmsProp, learningRate: 5.0e-5 }')).toThrow(/criticOptimiser\.rho/);
     expect(() => load('constraint: { name: clipping, clip: 0.01 }')).not.toThrow();
+  });
+
+  it('null takes a setting out; one that is needed is then missed', () => {
+    const generatorOf = (text: string): object => (load(text, 'gan', 'best') as GanConfig).generator;
+    expect(generatorOf('{}')).toHaveProperty('draft');
+    expect(generatorOf('generator: { draft: null }')).not.toHaveProperty('draft');
+    expect(() => load('generator: { latent: null }')).toThrow(/: generator\.latent:/);
   });
 
   it('JSON is YAML', () => {
