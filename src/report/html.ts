@@ -58,7 +58,7 @@ const style = `
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1240px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 44px 0 4px; }
 h3 { font-size: 16px; margin: 28px 0 2px; }
@@ -72,7 +72,7 @@ p { margin: 4px 0 12px; max-width: 78ch; }
 .tile .value { font-size: 30px; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile .beside { font-size: 13px; color: var(--soft); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 16px; margin: 16px 0; }
-figure { margin: 0; padding: 14px 14px 8px; min-width: 0; }
+figure { margin: 0; max-width: 680px; padding: 14px 14px 8px; min-width: 0; }
 figcaption { font-weight: 600; font-size: 15px; padding: 0 2px 4px; }
 figcaption span { font-weight: 400; color: var(--soft); }
 figure > svg { display: block; width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
