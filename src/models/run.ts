@@ -19,6 +19,7 @@ import { appendToFile, checkPlain, copyWhole, filterLines, isTemporary, reason, 
 import { filterTrainer } from './filter.ts';
 import { ganTrainer } from './gan.ts';
 import { lockOwner, takeLock, takenBy } from './lock.ts';
+import { Pace } from './pace.ts';
 import { sampleMeasurement } from './sampling.ts';
 import { initialise, type Measurement, stateRows, type Trainer } from './training.ts';
 
@@ -370,7 +371,7 @@ async function trainLocked(
   const { patience = Number.POSITIVE_INFINITY } = options;
   const outOfPatience = (): boolean => best !== undefined && best.since >= patience;
   let step = first;
-  let perStep = 0;
+  const pace = new Pace();
   const interrupted = (): boolean =>
     (options.interrupted?.() ?? false) || performance.now() - started > (options.maxSeconds ?? Infinity) * 1000;
   let ended = step >= last || outOfPatience();
@@ -383,13 +384,14 @@ async function trainLocked(
       next(options.checkpointEvery),
       measurement ? next(every) : last,
     );
+    const perStep = pace.expected / 1000;
     const many = perStep > 0 && !options.detectAnomaly ? Math.max(1, Math.floor(queueSeconds / perStep)) : 1;
     const target = Math.min(stop, step + many);
     const steps = target - step;
     const start = performance.now();
     for (; step < target; step++) plan.run();
     // Waiting keeps a core busy polling, which a software adapter needs for the work itself: sleep for most of it.
-    if (executor.kind === 'gpu' && perStep > 0) await sleep(0.8 * perStep * steps * 1000);
+    if (executor.kind === 'gpu' && perStep > 0) await sleep(pace.sleep(steps));
     const awake = performance.now();
     const idle = executor.idle();
     // The first step also compiles shaders, which can take a minute, and loses nothing when it is left: the checkpoint
@@ -399,13 +401,8 @@ async function trainLocked(
     }
     await idle;
     const end = performance.now();
-    const took = (end - start) / 1000 / steps;
-    // The first step compiles shaders, which says nothing of the others. A device that was done before the sleep was
-    // over took less than that: the sleep must not become its own measure.
-    if (step === first + 1) perStep = 0;
-    else if (perStep === 0) perStep = took;
-    else if (end - awake < 0.05 * (end - start)) perStep *= 0.7;
-    else perStep = 0.7 * perStep + 0.3 * took;
+    // The first step compiles shaders, which says nothing of the others.
+    if (step > first + 1) pace.note(end - start, end - awake, steps);
     options.onProgress?.(step);
     const anomaly = await plan.anomaly();
     if (anomaly) {

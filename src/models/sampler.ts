@@ -8,6 +8,7 @@ import { assemble, type Checkpoint } from './checkpoint.ts';
 import type { Config, FilterConfig, GanConfig } from './config.ts';
 import { Sieve } from './filter.ts';
 import { ganTrainer, generatorGraphs } from './gan.ts';
+import { Pace } from './pace.ts';
 import { checkSize, criticSize, generatorSize, limits } from './size.ts';
 import type { StateVariable } from './training.ts';
 
@@ -214,7 +215,7 @@ async function drawFrom(
     waiting.push({ first: skipBatches * batch + asked, rows, read });
     asked += rows;
   };
-  let perBatch = 0;
+  const pace = new Pace();
   try {
     for (let i = 0; i < (polite ? 1 : inFlight); i++) ask();
     while (drawn < count) {
@@ -222,14 +223,14 @@ async function drawFrom(
       // The reference executor never waits for anything: a signal must get through all the same.
       if (executor.kind === 'reference') await executor.idle();
       else if (polite) {
-        const left = 0.8 * perBatch - (performance.now() - started);
+        const left = pace.sleep() - (performance.now() - started);
         if (left > 2) await sleep(left);
       }
       const awake = performance.now();
       const [words, logits] = await (read ?? readBatch(plan, graphs));
-      const took = performance.now() - started;
-      // The first one also compiles. One that was done before the sleep was over took less than that.
-      if (drawn > 0) perBatch = performance.now() - awake < 0.05 * took ? 0.7 * perBatch : took;
+      const now = performance.now();
+      // The first one also compiles.
+      if (drawn > 0) pace.note(now - started, now - awake);
       ask();
       const kept = sieve ? sieve.take(words, rows, count - drawn, first, logits) : rows;
       receive(words, rows);

@@ -14,6 +14,7 @@ import {
   stretchesOf,
   tileOf,
 } from '../../kernels/tsne.ts';
+import { Pace } from '../pace.ts';
 
 /** Points in a space, row-major [points, dims]. */
 export interface Features {
@@ -101,10 +102,12 @@ const portion = 300;
 /** Iterations between two values of the history, at most. */
 const mostIterations = 50;
 
-/** Waits for the device without keeping a core of the host busy, which a software adapter would miss. */
-async function rest(device: Device, expected: number): Promise<void> {
-  if (device.info.software && expected > 5) await sleep(0.8 * expected);
+/** Waits for the device, the first milliseconds asleep where it is a software adapter; says how long it then still waited. */
+async function rest(device: Device, asleep: number): Promise<number> {
+  if (device.info.software && asleep > 4) await sleep(asleep);
+  const awake = performance.now();
   await device.idle();
+  return performance.now() - awake;
 }
 
 export class GpuMapEngine implements MapEngine {
@@ -141,15 +144,15 @@ export class GpuMapEngine implements MapEngine {
       const d = make('distances', tile * padded(from.points));
       const index = make('neighbours', queries.points * k);
       const distance = make('neighbour distances', queries.points * k);
-      let perTile = 0;
+      const pace = new Pace();
       for (let first = 0; first < queries.points; first += tile) {
         const sizes = { tile, first, queries: queries.points, points: from.points, dims: from.dims, k, itself: !base };
         const { distances, neighbours } = neighbourCalls(sizes);
         const started = performance.now();
-        await this.run([placed('distances', distances, [x, b, d])], perTile / 2);
-        await this.run([placed('neighbours', neighbours, [d, index, distance])], perTile / 2);
+        let waited = await this.run([placed('distances', distances, [x, b, d])], pace.sleep() / 2);
+        waited += await this.run([placed('neighbours', neighbours, [d, index, distance])], pace.sleep() / 2);
         // The first one also compiles.
-        if (first > 0) perTile = performance.now() - started;
+        if (first > 0) pace.note(performance.now() - started, waited);
         onProgress?.(Math.min(queries.points, first + tile));
       }
       return {
@@ -211,20 +214,20 @@ export class GpuMapEngine implements MapEngine {
 
       const history: Descended['history'] = [];
       let done = 0;
-      let perIteration = 0;
+      const pace = new Pace();
       for (const phase of descent.phases) {
         const program = await Program.build(device, this.pipelines, calls(phase));
         try {
           for (let left = phase.iterations; left > 0; ) {
             // The first iteration alone: it compiles.
-            const fitting = done === 0 ? 1 : Math.floor(portion / Math.max(0.01, perIteration));
+            const each = pace.expected || portion / 8;
+            const fitting = done === 0 ? 1 : Math.floor(portion / Math.max(0.01, each));
             const times = Math.max(1, Math.min(fitting, left, mostIterations));
             const began = performance.now();
             this.submit(program, times);
-            await rest(device, times * perIteration);
+            const waited = await rest(device, pace.sleep(times));
+            if (done > 0) pace.note(performance.now() - began, waited, times);
             const now = await divergence();
-            if (done > 0) perIteration = (performance.now() - began) / times;
-            else perIteration = portion / 8;
             done += times;
             left -= times;
             history.push({ iteration: done - 1, divergence: now });
@@ -236,7 +239,7 @@ export class GpuMapEngine implements MapEngine {
       }
       // What the last step led to: its forces, without another step.
       const phase = descent.phases.at(-1) ?? { exaggeration: 1, momentum: 0, rate: 0 };
-      await this.run(calls(phase).slice(0, 3), perIteration);
+      await this.run(calls(phase).slice(0, 3), pace.sleep());
       const last = await divergence();
       history.push({ iteration: done, divergence: last });
       const found = new Float32Array(await device.read(y, 4 * all * dimensions));
@@ -247,12 +250,12 @@ export class GpuMapEngine implements MapEngine {
     });
   }
 
-  /** Runs dispatches once. @param expected milliseconds */
-  private async run(calls: readonly PlacedCall[], expected: number): Promise<void> {
+  /** Runs dispatches once, and says how long it waited. @param asleep milliseconds to sleep for before waiting */
+  private async run(calls: readonly PlacedCall[], asleep: number): Promise<number> {
     const program = await Program.build(this.device, this.pipelines, calls);
     try {
       this.submit(program, 1);
-      await rest(this.device, expected);
+      return await rest(this.device, asleep);
     } finally {
       program.destroy();
     }
