@@ -1,3 +1,5 @@
+import { DataError } from '../errors.ts';
+import { matganElements } from './elements.ts';
 import {
   countByElements,
   elementCount,
@@ -165,6 +167,79 @@ export function frequencySums(training: PackedFormulas): Float32Array {
   add(share.map((p) => p / Math.max(1 - p, 1e-6)));
   for (let e = 0; e < elementCount; e++) add(cells.subarray(e * maxCount, (e + 1) * maxCount));
   return sums;
+}
+
+/** What formulas are asked for: elements that each must have, by index, and how many elements, from and to. */
+export interface FormulaTarget {
+  readonly contains: readonly number[];
+  readonly sizes: readonly [least: number, most: number];
+}
+
+/** Whether a packed row is what was asked for. */
+export function meetsTarget({ contains, sizes }: FormulaTarget, words: Uint32Array, row = 0): boolean {
+  let found = 0;
+  let n = 0;
+  for (let p = 0; p < maxPairs; p++) {
+    const pair = (words[row * rowWords + (p >> 1)] >>> (16 * (p & 1))) & 0xffff;
+    if (pair === 0) break;
+    n++;
+    if (contains.includes((pair >> 8) - 1)) found++;
+  }
+  return found === contains.length && n >= sizes[0] && n <= sizes[1];
+}
+
+/**
+ * `frequencySums` for drafts that meet a target, in two parts to be laid over one another: the elements that are asked for (their counts
+ * as they come, all of them in every formula), and the others, with as many elements as then are left to draw.
+ * @throws DataError where the frequencies have no formula of such sizes, or not one of an element that is asked for
+ */
+export function targetSums(
+  sums: Float32Array,
+  { contains, sizes: [least, most] }: FormulaTarget,
+): { required: Float32Array; others: Float32Array } {
+  const shares = (first: number, n: number): number[] =>
+    Array.from({ length: n }, (_, i) => sums[first + i] - (i > 0 ? sums[first + i - 1] : 0));
+  const elementsAt = maxPairs + 1;
+  const sizeShares = shares(0, maxPairs + 1);
+  const odds = shares(elementsAt, elementCount);
+  for (const e of contains) {
+    if (!(odds[e] > 0)) {
+      throw new DataError(
+        `${matganElements[e]}: no formula that the generator learned from has it; ask for another element`,
+      );
+    }
+  }
+  const count = contains.length;
+  const asked = sizeShares.map((share, n) => (n >= Math.max(least, count) && n <= most ? share : 0));
+  if (!asked.some((share) => share > 0)) {
+    throw new DataError(
+      `no formula that the generator learned from has ${Math.max(least, count)} to ${most} elements; ask for other numbers`,
+    );
+  }
+  const running = (weights: readonly number[]): number[] => {
+    const total = weights.reduce((a, b) => a + b, 0);
+    let sum = 0;
+    return weights.map((weight) => {
+      sum += weight;
+      return total > 0 ? sum / total : 0;
+    });
+  };
+  const table = (ofSizes: readonly number[], ofElements: readonly number[]): Float32Array => {
+    const result = sums.slice();
+    result.set(running(ofSizes));
+    result.set(running(ofElements), elementsAt);
+    return result;
+  };
+  return {
+    required: table(
+      sizeShares.map((_, n) => (n === count ? 1 : 0)),
+      odds.map((_, e) => (contains.includes(e) ? 1 : 0)),
+    ),
+    others: table(
+      sizeShares.map((_, n) => asked[n + count] ?? 0),
+      odds.map((share, e) => (contains.includes(e) ? 0 : share)),
+    ),
+  };
 }
 
 /** Formulas of `frequencyDraw` with given numbers of elements. Sizes for which training has too few elements are left out. */

@@ -23,6 +23,21 @@ export function real(min: number, max: number): (text: string) => number {
   };
 }
 
+/** An argument parser for a range within [min, max]: 3, 1..3, ..0 or 1.. */
+export function range(min: number, max: number, whole = false): (text: string) => [number, number] {
+  const parse = whole ? integer(min, max) : real(min, max);
+  return (text) => {
+    const parts = text.split('..');
+    if (parts.length > 2 || text.trim() === '..')
+      throw new InvalidArgumentError('It takes a range such as 1..3, ..3 or 1..');
+    const [low, high = low] = parts;
+    const least = low.trim() === '' && parts.length === 2 ? min : parse(low);
+    const most = high.trim() === '' && parts.length === 2 ? max : parse(high);
+    if (least > most) throw new InvalidArgumentError('It starts above its end.');
+    return [least, most];
+  };
+}
+
 /** Options that every command has: `--json` and `--debug`. `example` is shown at the end of `--help`. */
 export function standardOptions(command: Command, example: string): Command {
   return command

@@ -2,13 +2,17 @@ import { existsSync, statSync } from 'node:fs';
 import cliProgress from 'cli-progress';
 import { Command, Option } from 'commander';
 import { openExecutor } from '../autograd/open.ts';
+import { type FormulaTarget, meetsTarget } from '../chem/baseline.ts';
+import { loadFormulas } from '../chem/dataset.ts';
+import { matganElements } from '../chem/elements.ts';
+import { maxPairs, type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { defaultMemory, Harvest, type HarvestResult } from '../chem/harvest.ts';
 import { checkOutput } from '../chem/tables.ts';
 import { CheckpointError, ConfigError, DataError } from '../errors.ts';
 import { findCheckpoint } from '../models/run.ts';
 import { defaultBatch, drawSamples } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
-import { deviceOption, integer, note, standardOptions } from './common.ts';
+import { deviceOption, integer, note, range, standardOptions } from './common.ts';
 import { type FilterOptions, filterOptions, findFilter } from './filter.ts';
 
 interface GenerateOptions extends FilterOptions {
@@ -23,6 +27,12 @@ interface GenerateOptions extends FilterOptions {
   batch?: number;
   judge?: boolean;
   memory: number;
+  contains?: string[];
+  elements?: [number, number];
+  formulaColumn?: string;
+  like?: string;
+  gap?: [number, number];
+  energy?: [number, number];
   device: 'auto' | 'gpu' | 'reference';
   json?: boolean;
 }
@@ -56,6 +66,15 @@ export function generate(): Command {
       integer(1, 1_048_576),
       defaultMemory / 2 ** 20,
     )
+    .option('--contains <symbol...>', 'formulas with all of these elements; drafts are drawn with them')
+    .option('--elements <range>', 'formulas with so many elements, such as 3 or 3..4', range(1, maxPairs, true))
+    .option(
+      '--like <file>',
+      'drafts drawn from the frequencies of these formulas instead of training: those with the property that is wanted',
+    )
+    .option('--formula-column <name>', "column of --like's formulas (found by name where left out)")
+    .option('--gap <range>', "of --like's rows those with such band gaps, in eV", range(0, 1000))
+    .option('--energy <range>', "of --like's rows those with such formation energies, in eV/atom", range(-1000, 1000))
     .addHelpText(
       'after',
       '\nWithout --out, formulas go to standard output, one a line (with --judge as CSV), and the summary to standard error.\n' +
@@ -70,6 +89,46 @@ export function generate(): Command {
   );
 }
 
+/** What `--contains` and `--elements` ask for. */
+function targetOf({ contains = [], elements }: GenerateOptions): FormulaTarget | undefined {
+  if (contains.length === 0 && !elements) return undefined;
+  const symbols = [...new Set(contains.flatMap((text) => text.split(',')).filter(Boolean))];
+  const indices = symbols.map((symbol) => {
+    const index = matganElements.indexOf(symbol);
+    if (index < 0)
+      throw new ConfigError(`--contains ${symbol}: it is none of the 85 elements; write symbols such as Li O`);
+    return index;
+  });
+  const sizes = elements ?? [1, maxPairs];
+  if (indices.length > sizes[1]) {
+    throw new ConfigError(`--contains ${symbols.join(' ')}: more elements than a formula may have (${sizes[1]})`);
+  }
+  return { contains: indices, sizes };
+}
+
+/** The formulas of `--like` that its ranges leave; with all that `--contains` asks for, where some are. */
+async function likeness(
+  { like, gap, energy, formulaColumn }: GenerateOptions,
+  target: FormulaTarget | undefined,
+): Promise<PackedFormulas | undefined> {
+  if (like === undefined) {
+    if (gap || energy) throw new ConfigError(`--${gap ? 'gap' : 'energy'}: of which table? name it with --like`);
+    return undefined;
+  }
+  const { packed, rows, gaps, energies } = await loadFormulas(like, { formulaColumn });
+  if (gap && !gaps) throw new DataError(`${like}: has no column of band gaps for --gap`);
+  if (energy && !energies) throw new DataError(`${like}: has no column of formation energies for --energy`);
+  const within = ([low, high]: [number, number], value: number): boolean => value >= low && value <= high;
+  const chosen = Array.from({ length: rows }, (_, i) => i).filter(
+    (i) => (!gap || within(gap, gaps![i])) && (!energy || within(energy, energies![i])),
+  );
+  if (chosen.length === 0) throw new DataError(`${like}: no row is in the range asked for; widen it`);
+  const asked = target && chosen.filter((i) => meetsTarget({ ...target, sizes: [1, maxPairs] }, packed, i));
+  const taken = asked && asked.length > 0 ? asked : chosen;
+  note(`drafts like ${taken.length} of ${rows} formulas of ${like}`);
+  return { packed: takeRows(packed, taken), rows: taken.length };
+}
+
 async function run(path: string, options: GenerateOptions): Promise<void> {
   const { out } = options;
   if (out !== undefined) {
@@ -81,6 +140,8 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   }
   const checkpoint = findCheckpoint(path, options.best ? 'best' : 'last');
   const { config } = checkpoint;
+  const target = targetOf(options);
+  const like = await likeness(options, target);
   const sieve = findFilter(path, options);
   const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);
@@ -123,7 +184,8 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     });
     const { count, seed } = options;
     const onProgress = (n: number): void => bar?.update(n);
-    await drawSamples(executor, checkpoint, { count, seed, rule, batch, ...sieve, onProgress }, (words, rows) =>
+    const draw = { count, seed, rule, batch, ...sieve, target, like, onProgress };
+    const { samples, hits } = await drawSamples(executor, checkpoint, draw, (words, rows) =>
       harvest!.take(words, rows),
     );
     bar?.stop();
@@ -136,6 +198,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     const result = {
       requested: count,
       ...found,
+      ...(target && { samples, hits, hitRate: hits / samples }),
       seconds: (performance.now() - started) / 1000,
       // Without what is left to do once the last sample is there: merging, compressing.
       drawingSeconds: drawing,
@@ -159,7 +222,11 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   }
 }
 
-function summary(r: HarvestResult & { requested: number; rule: string; seconds: number }, out: string): string {
+function summary(
+  r: HarvestResult & { requested: number; rule: string; seconds: number; samples?: number; hitRate?: number },
+  out: string,
+): string {
+  const hits = r.hitRate === undefined ? [] : [`${percent(r.hitRate)} of ${r.samples} samples are what was asked for`];
   const counts = `${r.requested} samples: ${r.decoded} formulas, ${r.unique} of them different (rule ${r.rule}), in ${r.seconds.toFixed(1)} s`;
   const judged =
     r.chargeNeutral === undefined
@@ -168,5 +235,5 @@ function summary(r: HarvestResult & { requested: number; rule: string; seconds: 
           `charge-neutral ${percent(r.chargeNeutral)} of all, ${percent(r.uniqueChargeNeutral!)} of the different ones; ` +
             `electronegativity-balanced ${percent(r.electronegativityBalanced!)} and ${percent(r.uniqueElectronegativityBalanced!)}`,
         ];
-  return [counts, ...judged, `${r.written} written to ${out}`].join('\n');
+  return [counts, ...hits, ...judged, `${r.written} written to ${out}`].join('\n');
 }

@@ -16,6 +16,8 @@ import { type LossCheck, networkState, type StateVariable, type Trainer, trainin
 const streams = { rows: 0, generator: 1, initialGenerator: 2, initialCritic: 3, firstCritic: 16 };
 /** Drafts beside the noise of a stream: beyond what a hundred critic steps take. */
 const draftStream = 1024;
+/** And for that of what they must have. */
+const requiredStream = 2048;
 
 /** Logits of each cell against "absent", from packed rows; a frequency of nothing counts as 1e-5. */
 function frequencyLogits({ packed, rows }: PackedFormulas): Float64Array {
@@ -187,18 +189,24 @@ function generatorInputs(
     key,
     stream,
     frequencies,
+    required,
   }: {
     counter: Node;
     batch: number;
     key: readonly [number, number];
     stream: number;
     frequencies: StateVariable | undefined;
+    /** Frequencies of a second draft that is laid over the first: other elements (see `targetSums`). */
+    required?: Node;
   },
 ): { noise: Node; drafts: Node | undefined } {
   const noise = b.randomNormal(counter, [batch, generator.latent], { key, stream });
   if (!frequencies) return { noise, drafts: undefined };
-  const formulas = b.randomFormulas(counter, frequencies.node, { batch, key, stream: stream + draftStream });
-  return { noise, drafts: b.unfold(formulas, b.iota(counter.graph, batch)) };
+  const rows = b.iota(counter.graph, batch);
+  const draw = (sums: Node, at: number): Node =>
+    b.unfold(b.randomFormulas(counter, sums, { batch, key, stream: stream + at }), rows);
+  const drafts = draw(frequencies.node, draftStream);
+  return { noise, drafts: required ? b.add(drafts, draw(required, requiredStream)) : drafts };
 }
 
 /** Running moments of a network's batch norms, side by side. */
@@ -218,17 +226,22 @@ export interface GeneratorGraphs {
   count: readonly [Node, Node];
   /** What a filter says of each formula [batch, 1], with its weights and the row numbers that it reads the formulas by. */
   filter?: { logits: Node; state: StateVariable; rows: Node };
+  /** Frequencies of what every draft must have, where that was asked for. */
+  required?: Node;
   /** Sets the moments of the averaged weights from one batch, and refines them by another. */
   calibrate?: { first: [Node, Node]; further: [Node, Node] };
 }
 
-/** @param rule how cells become formulas; @param seed of the noise; @param filter judges what comes out */
+/**
+ * @param rule how cells become formulas; @param seed of the noise; @param filter judges what comes out
+ * @param withRequired drafts are laid over others that hold what every formula must have
+ */
 export function generatorGraphs(
   config: GanConfig,
   batch: number,
   rule: 'paper' | 'argmax',
   seed: number,
-  filter?: FilterConfig,
+  { filter, withRequired = false }: { filter?: FilterConfig; withRequired?: boolean } = {},
 ): GeneratorGraphs {
   const graph = newGraph();
   const key = seedKey(seed);
@@ -243,7 +256,8 @@ export function generatorGraphs(
   const counter = graph.variable('generate.counter', [2], 'u32');
   const { eps } = config.batchNorm;
   const frequencies = frequencyVariable(graph, config);
-  const inputs = (stream: number) => generatorInputs(config, { counter, batch, key, stream, frequencies });
+  const required = withRequired ? graph.variable('generate.required', [frequencySumsSize]) : undefined;
+  const inputs = (stream: number) => generatorInputs(config, { counter, batch, key, stream, frequencies, required });
   const hasNorm = parameters.norms.length > 0;
   // The running moments are those of the last weights: averaged weights need their own.
   const running = graph.variable(averaged ? 'generate.running' : 'generator.running', [
@@ -268,8 +282,9 @@ export function generatorGraphs(
   }
   return {
     formulas,
-    variables: [counter, running, ...(judged ? [judged.rows, judged.state.node] : [])],
+    variables: [counter, running, ...(judged ? [judged.rows, judged.state.node] : []), ...(required ? [required] : [])],
     filter: judged,
+    required,
     counter,
     count: [counter, b.increment(counter)],
     calibrate,

@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Executor, GpuExecutor } from '../autograd/executor.ts';
 import type { Plan } from '../autograd/plan.ts';
-import { type PackedFormulas, reducePacked } from '../chem/encoding.ts';
+import { type FormulaTarget, frequencySums, meetsTarget, targetSums } from '../chem/baseline.ts';
+import { maxPairs, type PackedFormulas, reducePacked } from '../chem/encoding.ts';
 import { CheckpointError } from '../errors.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
 import type { Config, FilterConfig, GanConfig } from './config.ts';
@@ -26,6 +27,10 @@ export interface DrawOptions {
   filter?: Checkpoint;
   /** Share of the decoded samples that the filter keeps; its configuration's unless said. */
   keep?: number;
+  /** Drafts are drawn to meet this, and `count` are the formulas that do; only for generators with drafts. */
+  target?: FormulaTarget;
+  /** Formulas whose frequencies drafts are drawn from, instead of training's; only for generators with drafts. */
+  like?: PackedFormulas;
   /** Leave out this many batches: drawing goes on where that many had ended. */
   skipBatches?: number;
   onProgress?: (drawn: number) => void;
@@ -35,6 +40,14 @@ export interface SampleOptions extends DrawOptions {
   /** Divide each formula by the greatest common divisor of its counts. */
   reduce?: boolean;
 }
+
+/** How many samples were drawn, and how many of them are formulas that meet the target. */
+export interface Drawn {
+  samples: number;
+  hits: number;
+}
+
+const anything: FormulaTarget = { contains: [], sizes: [1, maxPairs] };
 
 /** Batches that settle the moments of averaged weights. */
 export const calibrationBatches = 12;
@@ -66,7 +79,7 @@ export async function drawSamples(
   checkpoint: Checkpoint,
   options: DrawOptions,
   receive: (words: Uint32Array, rows: number) => void,
-): Promise<void> {
+): Promise<Drawn> {
   const { config } = checkpoint;
   if (config.model !== 'gan') {
     throw new CheckpointError(`${checkpoint.path}: it is a model of kind ${config.model}; generating takes a gan`);
@@ -78,10 +91,26 @@ export async function drawSamples(
     throw new CheckpointError(`${filter.path}: it is a model of kind ${filter.config.model}, not a filter`);
   }
   const filterConfig = filter?.config as FilterConfig | undefined;
-  const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed, filterConfig);
+  const { target, like } = options;
+  if ((target || like) && !(config.generator.kind === 'dense' && config.generator.draft)) {
+    throw new CheckpointError(
+      `${checkpoint.path}: its generator takes no drafts, so nothing can be asked of it; train with the preset best, or filter its table`,
+    );
+  }
+  const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed, {
+    filter: filterConfig,
+    withRequired: target !== undefined && target.contains.length > 0,
+  });
   const restored = generatorState(checkpoint, config);
   try {
     for (const variable of restored) executor.write(variable.node, assemble(checkpoint, variable));
+    if (target || like) {
+      const variable = restored.find(({ node }) => node.attrs.name === 'generator.frequencies')!;
+      const sums = like ? frequencySums(like) : (assemble(checkpoint, variable) as Float32Array);
+      const { required, others } = targetSums(sums, target ?? anything);
+      executor.write(variable.node, others);
+      if (graphs.required) executor.write(graphs.required, required);
+    }
     await calibrate(executor, graphs);
     if (graphs.filter) {
       const { rows, state } = graphs.filter;
@@ -95,10 +124,10 @@ export async function drawSamples(
     const plan = await executor.plan({ outputs, updates: [graphs.count] });
     try {
       const keep = options.keep ?? filterConfig?.keep ?? 1;
-      let sieve = options.formulas ? Sieve.all() : undefined;
-      if (graphs.filter) sieve = await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed });
+      let sieve = options.formulas || target ? Sieve.all() : undefined;
+      if (graphs.filter) sieve = await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed, target });
       executor.write(graphs.counter, Uint32Array.of(options.skipBatches ?? 0, 0));
-      await drawFrom(executor, plan, graphs, { ...options, batch, sieve }, receive);
+      return await drawFrom(executor, plan, graphs, { ...options, batch, sieve }, receive);
     } finally {
       plan.destroy();
     }
@@ -167,7 +196,7 @@ async function makeSieve(
   executor: Executor,
   plan: Plan,
   graphs: Graphs,
-  { batch, keep, seed }: { batch: number; keep: number; seed: number },
+  { batch, keep, seed, target = anything }: { batch: number; keep: number; seed: number; target?: FormulaTarget },
 ): Promise<Sieve> {
   // Far from where drawing starts: the samples that set it are not those that are handed out.
   executor.write(graphs.counter, new Uint32Array([0, 1]));
@@ -178,10 +207,14 @@ async function makeSieve(
     if (executor.kind === 'reference') await executor.idle();
     plan.run();
     const [words, logits] = await readBatch(plan, graphs);
-    for (let row = 0; row < batch; row++) if (words[4 * row] !== 0) found.push(logits![row]);
+    for (let row = 0; row < batch; row++) {
+      if (words[4 * row] !== 0 && meetsTarget(target, words, row)) found.push(logits![row]);
+    }
   }
   if (found.length === 0) {
-    throw new CheckpointError(`none of ${most} samples decodes to a formula; the generator needs more training`);
+    throw new CheckpointError(
+      `none of ${most} samples decodes to a formula${target === anything ? '' : ' that was asked for'}; the generator needs more training`,
+    );
   }
   return new Sieve(found, keep, seed);
 }
@@ -195,15 +228,16 @@ async function drawFrom(
   executor: Executor,
   plan: Plan,
   graphs: Graphs,
-  { count, batch, sieve, skipBatches = 0, onProgress }: DrawOptions & { batch: number; sieve?: Sieve },
+  { count, batch, sieve, target, skipBatches = 0, onProgress }: DrawOptions & { batch: number; sieve?: Sieve },
   receive: (words: Uint32Array, rows: number) => void,
-): Promise<void> {
+): Promise<Drawn> {
   const polite = !(executor instanceof GpuExecutor) || executor.device.info.software;
   const waiting: { first: number; rows: number; read?: ReturnType<typeof readBatch> }[] = [];
   let asked = 0;
   /** Samples handed over; where there is a sieve, those that it kept. */
   let drawn = 0;
   let started = 0;
+  const total: Drawn = { samples: 0, hits: 0 };
   const ask = (): void => {
     if (!sieve && asked >= count) return;
     plan.run();
@@ -232,6 +266,13 @@ async function drawFrom(
       // The first one also compiles.
       if (drawn > 0) pace.note(now - started, now - awake);
       ask();
+      total.samples += rows;
+      for (let row = 0; row < rows; row++) {
+        const at = 4 * row;
+        if (words[at] === 0) continue;
+        if (target && !meetsTarget(target, words, row)) words.fill(0, at, at + 4);
+        else total.hits++;
+      }
       const kept = sieve ? sieve.take(words, rows, count - drawn, first, logits) : rows;
       receive(words, rows);
       drawn += kept;
@@ -240,6 +281,7 @@ async function drawFrom(
   } finally {
     await Promise.allSettled(waiting.map(({ read }) => read));
   }
+  return total;
 }
 
 /** What generating needs of a checkpoint. */

@@ -3,12 +3,16 @@ import { describe, expect, it } from 'vitest';
 import * as b from '../../src/autograd/build.ts';
 import { ReferenceExecutor } from '../../src/autograd/executor.ts';
 import { newGraph } from '../../src/autograd/ops/index.ts';
-import { frequencyFormulas, frequencySums } from '../../src/chem/baseline.ts';
-import { countByElements, type PackedFormulas, pairAt } from '../../src/chem/encoding.ts';
+import { frequencyFormulas, frequencySums, meetsTarget, targetSums } from '../../src/chem/baseline.ts';
+import { matganElements } from '../../src/chem/elements.ts';
+import { countByElements, type PackedFormulas, packFormula, pairAt } from '../../src/chem/encoding.ts';
+import { parseFormula } from '../../src/chem/formula.ts';
 import { synthesize } from '../../src/chem/synth.ts';
-import { ConfigError } from '../../src/errors.ts';
+import { CheckpointError, ConfigError, DataError } from '../../src/errors.ts';
 import { checkConfig, type GanConfig, loadConfig } from '../../src/models/config.ts';
 import { ganTrainer, generatorGraphs } from '../../src/models/gan.ts';
+import { findCheckpoint } from '../../src/models/run.ts';
+import { drawSamples } from '../../src/models/sampler.ts';
 
 const training = synthesize({ count: 4000 });
 const best = loadConfig('gan', { preset: 'best' });
@@ -133,5 +137,103 @@ describe('a generator with drafts', () => {
     expect(() => checkConfig({ ...best, generator: { ...best.generator, draft: { strength: 0 } } }, 'x')).toThrow(
       /generator\.draft\.strength/,
     );
+  });
+});
+
+const element = (symbol: string): number => matganElements.indexOf(symbol);
+const [lithium, oxygen] = [element('Li'), element('O')];
+
+describe('a target', () => {
+  it.each<[string, readonly number[], [number, number], boolean]>([
+    ['LiFePO4', [], [1, 8], true],
+    ['LiFePO4', [lithium, oxygen], [4, 4], true],
+    ['LiFePO4', [lithium], [1, 3], false],
+    ['FePO4', [lithium], [1, 8], false],
+    ['Li2O', [oxygen, lithium], [2, 2], true],
+  ])('%s, containing %j, of %j elements: %s', (formula, contains, sizes, met) => {
+    expect(meetsTarget({ contains, sizes }, packFormula(parseFormula(formula)))).toBe(met);
+  });
+
+  it('parts the frequencies into what is asked for and the rest', async () => {
+    const target = { contains: [lithium, oxygen], sizes: [3, 4] as const };
+    const { required, others } = targetSums(frequencySums(training), target);
+    const [first, second] = [await drawn(required, 500), await drawn(others, 500, 2)];
+    const sizes = countByElements(second);
+    // Three or four elements less the two, as often as training has such formulas.
+    expect(sizes[1] + sizes[2]).toBe(500);
+    const wanted = countByElements(training);
+    expect(sizes[1] / 500).toBeCloseTo(wanted[3] / (wanted[3] + wanted[4]), 1);
+    for (let row = 0; row < 500; row++) {
+      expect(meetsTarget({ contains: target.contains, sizes: [2, 2] }, first.packed, row)).toBe(true);
+      for (let p = 0; p < 8; p++) expect(target.contains).not.toContain((pairAt(second.packed, row, p) >> 8) - 1);
+    }
+  });
+
+  it('that asks for nothing leaves the frequencies as they are', () => {
+    const sums = frequencySums(training);
+    const { others } = targetSums(sums, { contains: [], sizes: [1, 8] });
+    for (let i = 0; i < sums.length; i++) expect(others[i]).toBeCloseTo(sums[i], 5);
+  });
+
+  it('that training says nothing of is refused', () => {
+    const sums = frequencySums(training);
+    expect(() => targetSums(sums, { contains: [], sizes: [8, 8] })).toThrow(/no formula .* has 8 to 8 elements/);
+    expect(() =>
+      targetSums(frequencySums({ packed: packFormula(parseFormula('NaCl')), rows: 1 }), {
+        contains: [lithium],
+        sizes: [1, 8],
+      }),
+    ).toThrow(DataError);
+  });
+
+  it('is met by far more samples than without it; only those that meet it are handed over', async () => {
+    const checkpoint = findCheckpoint('icsd', 'last');
+    const executor = new ReferenceExecutor();
+    const target = { contains: [lithium, oxygen], sizes: [2, 8] as const };
+    const options = { seed: 3, batch: 16 };
+    const made: Uint32Array[] = [];
+    const asked = await drawSamples(executor, checkpoint, { ...options, count: 24, target }, (words) => {
+      made.push(words.slice());
+    });
+    const rows = made.flatMap((words) =>
+      Array.from({ length: words.length / 4 }, (_, i) => words.subarray(4 * i, 4 * i + 4)),
+    );
+    const kept = rows.filter((row) => row[0] !== 0);
+    expect(kept).toHaveLength(24);
+    for (const row of kept) expect(meetsTarget(target, row)).toBe(true);
+    expect(asked.hits).toBeGreaterThan(0.4 * asked.samples);
+    // Of all samples about one in thirty has both.
+    let met = 0;
+    const any = await drawSamples(executor, checkpoint, { ...options, count: 160 }, (words, n) => {
+      for (let row = 0; row < n; row++) if (meetsTarget(target, words, row)) met++;
+    });
+    expect(any.samples).toBe(160);
+    expect(met).toBeLessThan(0.15 * 160);
+  });
+
+  it('drafts like those of other formulas have their elements', async () => {
+    const like = { packed: packFormula(parseFormula('CsPbI3')), rows: 1 };
+    const executor = new ReferenceExecutor();
+    const counts = new Float64Array(85);
+    await drawSamples(
+      executor,
+      findCheckpoint('icsd', 'last'),
+      { seed: 1, count: 32, batch: 16, like },
+      (words, rows) => {
+        for (let row = 0; row < rows; row++)
+          for (let p = 0; p < 8; p++) if (pairAt(words, row, p)) counts[(pairAt(words, row, p) >> 8) - 1]++;
+      },
+    );
+    for (const symbol of ['Cs', 'Pb', 'I']) expect(counts[element(symbol)]).toBeGreaterThan(16);
+  });
+
+  it('a generator without drafts cannot be asked', async () => {
+    const draw = drawSamples(
+      new ReferenceExecutor(),
+      findCheckpoint('icsd-conv', 'last'),
+      { seed: 1, count: 1, target: { contains: [lithium], sizes: [1, 8] } },
+      () => {},
+    );
+    await expect(draw).rejects.toThrow(CheckpointError);
   });
 });
