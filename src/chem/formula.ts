@@ -16,7 +16,8 @@ export type FaultKind =
   | 'fractional amount'
   | 'more than 8 atoms of an element'
   | 'more than 8 elements'
-  | 'too many combinations';
+  | 'too many combinations'
+  | 'missing elemental value';
 
 /** A FormulaError that also says of which kind it is. It prints as FormulaError. */
 export class FormulaFault extends FormulaError {

@@ -7,6 +7,7 @@ export * from './elements.ts';
 export * from './encoding.ts';
 export * from './enumeration.ts';
 export * from './formula.ts';
+export * from './magpie.ts';
 export * from './metrics.ts';
 export * from './nearest.ts';
 export { type Provenance, readProvenance } from './provenance.ts';
