@@ -2,6 +2,7 @@
 export * from './baseline.ts';
 export * from './confidence.ts';
 export * from './dataset.ts';
+export * from './describe.ts';
 export * from './distributions.ts';
 export * from './elements.ts';
 export * from './encoding.ts';

@@ -183,7 +183,11 @@ export class Describer {
       }
       if (this.refuses && this.table.lacking[this.z[i]].length > 0) {
         const [lack] = missingValues(composition);
-        if (lack) fail('missing elemental value', `${lack.element} has no ${lack.property}; leave it out, or take NaN`);
+        if (lack)
+          fail(
+            'missing elemental value',
+            `${lack.element} has no ${lack.property}; leave it out, or take NaN (--missing empty)`,
+          );
       }
     }
     if (!this.fill(out, at)) {

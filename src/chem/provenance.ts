@@ -50,6 +50,8 @@ const schema = z.object({
     .optional(),
   /** SHA-256 of the packed rows. */
   fingerprint: sha256.optional(),
+  /** Attributes that the rows have, as `descriptorSet` says. */
+  descriptors: z.object({ name: text, count, fingerprint: sha256 }).optional(),
 });
 
 export type Provenance = z.infer<typeof schema>;

@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, open, rename, rm, stat, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rename, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import type { DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
+import type { DuckDBAppender, DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
 import { DataError } from '../errors.ts';
 import { parseFormula, quoted } from './formula.ts';
 
@@ -24,6 +24,8 @@ export interface TableOptions {
   readonly labelColumn?: string;
   /** Called now and then with the number of rows read so far. */
   readonly progress?: (rows: number) => void;
+  /** Awaited after each few thousand rows: whoever writes what is read can keep up. */
+  readonly drain?: () => Promise<void>;
 }
 
 /** A line that is no row: too many columns, an open quote, bytes that are not UTF-8. */
@@ -588,6 +590,7 @@ async function readOpened(
       throw new DataError(`${file}: has over ${mostRows} rows in ${source.bytes} bytes, as no table of formulas does`);
     }
     options.progress?.(rows);
+    await options.drain?.();
   }
   let malformed: MalformedLine[] = [];
   if (format === 'csv') {
@@ -724,30 +727,103 @@ export async function writeTable(
   const pairs = Object.entries(metadata).map(([key, value]) => `${sqlName(key)}: ${sqlText(value)}`);
   const inside = holdsMetadata(file) && pairs.length > 0 ? `, KV_METADATA {${pairs.join(', ')}}` : '';
   const options = copyOptions(file) + inside;
-  const { DOUBLE, DuckDBDataChunk, INTEGER, VARCHAR } = await duckdb();
-  const chunkTypes = columns.map(({ type }) => ({ text: VARCHAR, integer: INTEGER, real: DOUBLE })[type]);
   await writeWhole(file, (temporary) =>
     withConnection(async (connection) => {
-      const fields = columns.map(({ name, type }) => `${sqlName(name)} ${sqlTypes[type]}`).join(', ');
-      await connection.run(`CREATE TEMP TABLE out_rows (${fields})`);
-      const appender = await connection.createAppender('out_rows', 'main', 'temp');
-      const size = 2048;
-      for (let from = 0; from < rows; from += size) {
-        const count = Math.min(size, rows - from);
-        const chunk = DuckDBDataChunk.create(chunkTypes, count);
-        chunk.setColumns(
-          columns.map(({ value }) =>
-            Array.from({ length: count }, (_, i) => {
-              const cell = value(from + i);
-              return typeof cell === 'number' && Number.isNaN(cell) ? null : cell;
-            }),
-          ),
-        );
-        appender.appendDataChunk(chunk);
-      }
+      const appender = await beginRows(connection, columns);
+      await appendRows(appender, columns, rows);
       appender.closeSync();
       await connection.run(`COPY out_rows TO ${sqlText(temporary)} (${options})`);
       await connection.run('DROP TABLE out_rows');
+    }),
+  );
+}
+
+/** An empty table `out_rows` of these columns. */
+async function beginRows(connection: DuckDBConnection, columns: readonly OutColumn[]): Promise<DuckDBAppender> {
+  const fields = columns.map(({ name, type }) => `${sqlName(name)} ${sqlTypes[type]}`).join(', ');
+  await connection.run(`CREATE TEMP TABLE out_rows (${fields})`);
+  return connection.createAppender('out_rows', 'main', 'temp');
+}
+
+async function appendRows(appender: DuckDBAppender, columns: readonly OutColumn[], rows: number): Promise<void> {
+  const { DOUBLE, DuckDBDataChunk, INTEGER, VARCHAR } = await duckdb();
+  const chunkTypes = columns.map(({ type }) => ({ text: VARCHAR, integer: INTEGER, real: DOUBLE })[type]);
+  const size = 2048;
+  for (let from = 0; from < rows; from += size) {
+    const count = Math.min(size, rows - from);
+    const chunk = DuckDBDataChunk.create(chunkTypes, count);
+    chunk.setColumns(
+      columns.map(({ value }) =>
+        Array.from({ length: count }, (_, i) => {
+          const cell = value(from + i);
+          return typeof cell === 'number' && Number.isNaN(cell) ? null : cell;
+        }),
+      ),
+    );
+    appender.appendDataChunk(chunk);
+  }
+}
+
+/** Rows of a part, and of a row group: a wide table's take 20 MB. */
+const partRows = 16_384;
+
+/**
+ * `writeTable` for more rows than fit into memory: `produce` calls `add(rows)` again and again, and each time the columns' values
+ * are those of the next rows, from 0. They wait in Parquet files beside the one that is asked for. What `produce` returns is the metadata.
+ * @throws DataError where it cannot be written
+ */
+export async function writeInParts(
+  file: string,
+  columns: readonly OutColumn[],
+  produce: (add: (rows: number) => Promise<void>) => Promise<Readonly<Record<string, string>>>,
+): Promise<void> {
+  await checkOutput(file);
+  await writeWhole(file, (temporary) =>
+    withConnection(async (connection) => {
+      const folder = `${temporary}.parts`;
+      const parts: string[] = [];
+      let alias: string | undefined;
+      let appender: DuckDBAppender | undefined;
+      let held = 0;
+      const flush = async (): Promise<void> => {
+        appender ??= await beginRows(connection, columns);
+        appender.closeSync();
+        const part = `${parts.length}.parquet`;
+        await connection.run(`COPY out_rows TO ${sqlText(join(folder, part))} (FORMAT parquet, COMPRESSION zstd)`);
+        await connection.run('DROP TABLE out_rows');
+        parts.push(part);
+        appender = undefined;
+        held = 0;
+      };
+      try {
+        await mkdir(folder);
+        const metadata = await produce(async (rows) => {
+          appender ??= await beginRows(connection, columns);
+          await appendRows(appender, columns, rows);
+          held += rows;
+          if (held >= partRows) await flush();
+        });
+        if (held > 0 || parts.length === 0) await flush();
+        let from = folder;
+        if (isPattern(folder)) {
+          alias = await mkdtemp(join(tmpdir(), 'matgan-table-'));
+          from = join(alias, 'parts');
+          await symlink(folder, from);
+        }
+        const pairs = Object.entries(metadata).map(([key, value]) => `${sqlName(key)}: ${sqlText(value)}`);
+        const inside = holdsMetadata(file)
+          ? `, ROW_GROUP_SIZE ${partRows}${pairs.length > 0 ? `, KV_METADATA {${pairs.join(', ')}}` : ''}`
+          : '';
+        const list = parts.map((part) => sqlText(join(from, part))).join(', ');
+        await connection.run(
+          `COPY (SELECT * FROM read_parquet([${list}], hive_partitioning = false)) TO ${sqlText(temporary)} (${copyOptions(file)}${inside})`,
+        );
+      } finally {
+        if (appender) appender.closeSync();
+        await connection.run('DROP TABLE IF EXISTS temp.out_rows');
+        await rm(folder, { recursive: true, force: true });
+        if (alias) await rm(alias, { recursive: true, force: true });
+      }
     }),
   );
 }

@@ -34,6 +34,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./check.ts')).check,
   },
   {
+    name: 'describe',
+    about: 'compute the 145 Magpie descriptors of formulas',
+    load: async () => (await import('./describe.ts')).describe,
+  },
+  {
     name: 'train',
     about: 'train a GAN or an autoencoder on prepared formulas',
     load: async () => (await import('./train.ts')).train,
