@@ -231,6 +231,8 @@ export const randomFormulas = (step: Node, sums: Node, attrs: StreamAttrs & { ba
   apply('randomFormulas', [step, sums], attrs);
 /** 0, 1, 2 … [size] u32. */
 export const iota = (graph: Graph, size: number): Node => graph.apply('iota', [], { size });
+/** Rows of a table [n,columns] at row numbers [batch] → [batch,columns]; nothing flows back into the table. */
+export const gather = (table: Node, rowNumbers: Node): Node => apply('gather', [table, rowNumbers]);
 /** Packed formulas [n,4] u32 at row numbers [batch] → [batch,85,8,1]: 1 at (element, count − 1). */
 export const unfold = (packed: Node, rowNumbers: Node): Node => apply('unfold', [packed, rowNumbers]);
 /** Cells [batch,85,8,1] → packed formulas [batch,4] u32 by the rule `paper` or `argmax`; all zero where there is none. */

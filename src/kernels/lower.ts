@@ -1050,6 +1050,22 @@ export function unfoldDense(batch: number, columns: number, elements: number, co
   };
 }
 
+export function gather(batch: number, columns: number): Lowered {
+  const size = batch * columns;
+  return {
+    temps: [],
+    calls: [
+      {
+        kernel: kernels.gather,
+        params: [size, columns],
+        workgroups: grid(size),
+        buffers: [input(0), input(1), 'out'],
+        bytes: 8 * size + 4 * batch,
+      },
+    ],
+  };
+}
+
 export function unfold(batch: number, elements: number, counts: number): Lowered {
   const size = batch * elements * counts;
   return {

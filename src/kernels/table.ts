@@ -61,6 +61,7 @@ export const kernels = {
   sampleRows: { files: ['philox', 'sampleRows'], entry: 'main', bindings: ['read', 'write'] },
   randomFormulas: { files: ['philox', 'randomFormulas'], entry: 'main', bindings: ['read', 'read', 'write'] },
   iota: { files: ['iota'], entry: 'main', bindings: ['write'] },
+  gather: { files: ['gather'], entry: 'main', bindings: ['read', 'read', 'write'] },
   unfold: { files: ['unfold'], entry: 'main', bindings: ['read', 'read', 'write'] },
   unfoldDense: { files: ['unfoldDense'], entry: 'main', bindings: ['read', 'read', 'read', 'write'] },
   absentSoftmax: { files: ['absentSoftmax'], entry: 'main', bindings: ['read', 'write'] },

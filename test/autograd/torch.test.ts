@@ -20,6 +20,7 @@ const without = {
   sampleRows: 'row numbers are integers',
   randomFormulas: "its noise is Philox's, held by ops.test.ts against the reference",
   iota: 'row numbers are integers',
+  gather: 'it moves rows of data, which nothing trains',
   unfold: 'formulas are integers',
   unfoldDense: 'it is put in for dense and unfold, to which fuse.test.ts holds it',
   decode: 'formulas are integers',

@@ -294,6 +294,49 @@ export const random = {
     ] as Sample[],
     errors: [],
   },
+  gather: {
+    summary: 'rows of a table x [n,columns] at row numbers [batch] u32 → [batch,columns]',
+    inputTypes: ['f32', 'u32'],
+    shape: ([x, rows]) => {
+      if (x.shape.length !== 2 || rows.shape.length !== 1) {
+        throw new ShapeError(`gather: table ${showShape(x.shape)} and rows ${showShape(rows.shape)}`);
+      }
+      return [rows.shape[0], x.shape[1]];
+    },
+    vjp: { none: 'rows are looked up in data, which nothing trains' },
+    reference: ([x, rows], _attrs, out) => {
+      const [batch, columns] = out.shape;
+      for (let i = 0; i < batch; i++) {
+        for (let c = 0; c < columns; c++) out.data[i * columns + c] = x.data[rows.data[i] * columns + c];
+      }
+    },
+    roundings: () => 0,
+    lowering: { kernels: ({ shape }) => lower.gather(shape[0], shape[1]) },
+    samples: [
+      {
+        inputs: [
+          { shape: [5, 3], draw: 'normal' },
+          { shape: [5], values: [2, 0, 4, 4, 1], dtype: 'u32' },
+        ],
+      },
+      {
+        inputs: [
+          { shape: [1, 86], draw: 'normal' },
+          { shape: [1], values: [0], dtype: 'u32' },
+        ],
+      },
+    ] as Sample[],
+    errors: [
+      { shapes: [[3], [2]], message: /table \[3\] and rows \[2\]/ },
+      {
+        shapes: [
+          [3, 2],
+          [2, 1],
+        ],
+        message: /table \[3,2\] and rows \[2,1\]/,
+      },
+    ],
+  },
   unfoldDense: {
     summary: 'dense(unfold(packed, rows), w [680,columns]) without the cells: sums of the rows of w that formulas name',
     inputTypes: ['u32', 'u32', 'f32'],

@@ -106,9 +106,9 @@ export function leastWork(step: Step): { flops: number; leastBytes: number } {
     for (const call of lowered.calls) flops += call.flops ?? 0;
     leastBytes += 4 * sizeOf(node.shape);
     for (const input of new Set(node.inputs)) {
-      // Of the packed training rows only those of the batch are read.
-      const gathered = (node.op === 'unfold' || node.op === 'unfoldDense') && input === node.inputs[0];
-      leastBytes += gathered ? 16 * node.shape[0] : 4 * sizeOf(input.shape);
+      // Of the training rows only those of the batch are read.
+      const gathered = ['unfold', 'unfoldDense', 'gather'].includes(node.op) && input === node.inputs[0];
+      leastBytes += gathered ? 4 * input.shape[1] * node.shape[0] : 4 * sizeOf(input.shape);
     }
   }
   return { flops, leastBytes };
@@ -281,6 +281,7 @@ function sweepCases(): KernelCase[] {
     add('randomNormal', [[2]], { key: [1, 0], stream: 0, shape: [n] });
   }
   // Ops that the presets have no use for, or not at every setting.
+  add('gather', [[2048, 86], [256]]);
   add('max', [[1_000_000]], { from: 0, to: 1 });
   add(
     'conv2d',
