@@ -22,6 +22,8 @@ export interface TableOptions {
   readonly gapColumn?: string;
   /** A column of text that is handed on with each row. */
   readonly labelColumn?: string;
+  /** The option that names it, for errors. */
+  readonly labelOption?: string;
   /** Called now and then with the number of rows read so far. */
   readonly progress?: (rows: number) => void;
   /** Awaited after each few thousand rows: whoever writes what is read can keep up. */
@@ -562,7 +564,9 @@ async function readOpened(
       : findByName(columns, gapNames);
 
   const labelColumn =
-    options.labelColumn === undefined ? null : named(file, columns, options.labelColumn, '--label-column');
+    options.labelColumn === undefined
+      ? null
+      : named(file, columns, options.labelColumn, options.labelOption ?? '--label-column');
 
   const used = [formulaColumn, energyColumn, gapColumn, labelColumn].filter((name) => name !== null);
   const number = (name: string | null): string =>

@@ -40,13 +40,18 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'train',
-    about: 'train a GAN or an autoencoder on prepared formulas',
+    about: 'train a GAN, an autoencoder, a filter or a property model',
     load: async () => (await import('./train.ts')).train,
   },
   {
     name: 'generate',
     about: 'make new formulas with a trained generator',
     load: async () => (await import('./generate.ts')).generate,
+  },
+  {
+    name: 'predict',
+    about: 'predict a property of formulas, with its uncertainty',
+    load: async () => (await import('./predict.ts')).predict,
   },
   {
     name: 'models',

@@ -35,7 +35,7 @@ function shippedModels(folder: string = join(packageRoot, 'models')): Shipped[] 
         name: file.replace(/\.safetensors$/, ''),
         model: config.model,
         step,
-        decoding: config.model === 'filter' ? null : config.decoding,
+        decoding: 'decoding' in config ? config.decoding : null,
         rows: data.rows,
         fingerprint: data.fingerprint,
         bytes: statSync(path).size,

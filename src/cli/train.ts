@@ -5,12 +5,15 @@ import { Command, Option } from 'commander';
 import type { Executor } from '../autograd/executor.ts';
 import { openExecutor } from '../autograd/open.ts';
 import { fingerprintOf } from '../chem/dataset.ts';
+import type { TableOptions } from '../chem/tables.ts';
+import { loadTargets } from '../chem/targets.ts';
 import { ConfigError, DataError } from '../errors.ts';
 import { type CriterionName, criteria, criteriaFor } from '../models/best.ts';
 import { type Checkpoint, checkResumable } from '../models/checkpoint.ts';
 import {
   type Config,
   checkConfig,
+  type ElemNetConfig,
   type FilterConfig,
   loadConfig,
   type ModelKind,
@@ -25,14 +28,18 @@ import {
   type LogLine,
   loadTrainingData,
   makeRunFolder,
+  type RegressionData,
+  regressionData,
   type TrainingData,
   train as trainRun,
 } from '../models/run.ts';
 import { sample } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
+import { judge, reportText, writeReport } from './property.ts';
 
 interface TrainOptions {
+  target?: string;
   generator?: string;
   bestGenerator?: boolean;
   data?: string;
@@ -49,7 +56,7 @@ interface TrainOptions {
   detectAnomaly?: boolean;
   logEvery: number;
   checkpointEvery: number;
-  measureEvery: number;
+  measureEvery?: number;
   sampleEvery?: number;
   sampleSize?: number;
   best: CriterionName | 'none';
@@ -61,7 +68,7 @@ interface TrainOptions {
 
 export function train(): Command {
   const command = new Command('train')
-    .description('train a GAN or an autoencoder on prepared formulas')
+    .description('train a GAN, an autoencoder, a filter or a property model')
     .addHelpText(
       'after',
       '\nExample:\n  matgan train gan --data formulas.csv --preset icsd --steps 3000 --out runs/mine',
@@ -70,6 +77,13 @@ export function train(): Command {
   command.addCommand(trainModel('ae', 'train an autoencoder of formulas', 'ae'));
   command.addCommand(
     trainModel('filter', "train a filter that keeps those of a generator's samples that could be real", 'filter'),
+  );
+  command.addCommand(
+    trainModel(
+      'elemnet',
+      'train a network that predicts a number, such as a formation energy, from a formula',
+      'elemnet-best',
+    ),
   );
   return command;
 }
@@ -96,7 +110,12 @@ function trainModel(kind: ModelKind, about: string, preset: string): Command {
     .option('--pause-at <step>', 'stop after this step as Ctrl-C does', integer(1))
     .option('--log-every <n>', 'steps between two lines of the log', integer(1), 50)
     .option('--checkpoint-every <n>', 'steps between two checkpoints', integer(1), 500)
-    .option('--measure-every <n>', 'steps between two measurements on left-out rows (autoencoder)', integer(1), 200)
+    .option(
+      '--measure-every <n>',
+      `steps between two measurements on ${kind === 'elemnet' ? 'validation rows (default: a pass over the training rows)' : 'left-out rows (autoencoder)'}`,
+      integer(1),
+      kind === 'elemnet' ? undefined : 200,
+    )
     .addOption(
       new Option('--best <criterion>', `what best.safetensors is the best by: ${[...names, 'none'].join(', ')}`)
         .choices([...names, 'none'])
@@ -125,6 +144,9 @@ function trainModel(kind: ModelKind, about: string, preset: string): Command {
         integer(1, 1_000_000),
       );
   }
+  if (kind === 'elemnet') {
+    command.option('--target <column>', "column of the numbers to learn, in eV or eV per atom (default: the preset's)");
+  }
   if (kind === 'filter') {
     command
       .requiredOption('--generator <run>', 'run folder or model of the generator; its training rows are the real ones')
@@ -137,6 +159,7 @@ const examples: Record<ModelKind, string> = {
   gan: 'matgan train gan --data formulas.csv --preset icsd --steps 3000 --out runs/mine',
   ae: 'matgan train ae --data formulas.csv --preset ae --batch 32 --steps 1000 --out runs/ae',
   filter: 'matgan train filter --generator runs/mine --out runs/mine/filter',
+  elemnet: 'matgan train elemnet --data oqmd.parquet --out runs/energy',
 };
 
 async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions): Promise<void> {
@@ -149,15 +172,17 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
         `${options.out}: it holds a model of kind ${from.config.model}; use "train ${from.config.model}"`,
       );
     }
-    for (const name of ['preset', 'config', 'batch', 'seed'] as const) {
+    for (const name of ['preset', 'config', 'batch', 'seed', 'target'] as const) {
       if (options[name] !== undefined) {
         throw new ConfigError(`--${name} can't change in a resumed run; only --steps may grow`);
       }
     }
     config = checkConfig({ ...from.config, steps: options.steps ?? from.config.steps }, 'resumed run');
   } else {
-    const { steps, batch, seed } = options;
-    const given = Object.fromEntries(Object.entries({ steps, batch, seed }).filter(([, value]) => value !== undefined));
+    const { steps, batch, seed, target } = options;
+    const given = Object.fromEntries(
+      Object.entries({ steps, batch, seed, target }).filter(([, value]) => value !== undefined),
+    );
     config = loadConfig(kind, { preset: options.preset ?? defaultPreset, file: options.config, overrides: given });
   }
   if (options.printConfig && options.epochs === undefined) {
@@ -177,7 +202,11 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   const owner = generator ?? from;
   const source = owner && options.data === undefined ? owner.data.source : options.data ? resolve(options.data) : null;
   const rows = { formulaColumn: options.formulaColumn };
-  let data = await loadTrainingData(source, owner?.config ?? config, rows).catch((error) => {
+  const reading =
+    config.model === 'elemnet'
+      ? loadRegression(source, config, rows)
+      : loadTrainingData(source, owner?.config ?? config, rows);
+  let data: TrainingData | RegressionData = await reading.catch((error) => {
     // The file is the checkpoint's word, not the user's: it may be gone, or never have been on this machine.
     if (!owner || options.data !== undefined || !(error instanceof DataError)) throw error;
     throw new DataError(`${error.message} (the run names it as its data; give --data if it is elsewhere)`, {
@@ -202,10 +231,11 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   check(owner);
   const out = required(options.out);
   const best = options.best === 'none' ? undefined : options.best;
+  const patience = options.patience ?? (config.model === 'elemnet' && best ? config.patience : undefined);
   checkPatience(options, config, data.leaveOut.rows);
   if (from) note(`resuming at step ${from.step}`);
   else makeRunFolder(out);
-  if (data.loaded) {
+  if ('loaded' in data && data.loaded) {
     const { read, unusable, duplicates } = data.loaded;
     const reasons = Object.entries(unusable).map(([reason, count]) => `${count} ${reason}`);
     note(`${read} rows read; not usable: ${reasons.join(', ') || 'none'}; ${duplicates} repeat a formula`);
@@ -240,7 +270,7 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
   const progress = trainingProgress(first, last, config.batch);
   try {
     if (config.model === 'filter') {
-      data = await filterData(executor, generator!, config, data);
+      data = await filterData(executor, generator!, config, data as TrainingData);
       check(from);
     }
     const result = await trainRun({
@@ -252,12 +282,13 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
       from,
       logEvery: options.logEvery,
       checkpointEvery: options.checkpointEvery,
-      measureEvery: options.measureEvery,
+      // A pass over the rows, unless said.
+      measureEvery: options.measureEvery ?? Math.ceil(data.train.rows / config.batch),
       sampleEvery: options.sampleEvery,
       // In f64, a number at a time, thousands of samples take minutes.
       sampleSize: options.sampleSize ?? (executor.kind === 'reference' ? 256 : undefined),
       best,
-      patience: options.patience,
+      patience,
       pauseAt: options.pauseAt,
       detectAnomaly: options.detectAnomaly,
       interrupted: () => stop,
@@ -276,11 +307,17 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     if (result.finished) note(`done: ${done}; ${out}`);
     else if (result.outOfPatience) {
       note(
-        `stopped early: ${done}; ${options.patience} measurements in a row were no better by "${best}"; ` +
+        `stopped early: ${done}; ${patience} measurements in a row were no better by "${best}"; ` +
           `go on with a larger --patience: matgan train ${kind} --out ${quote(out)} --resume`,
       );
     } else if (!existsSync(join(out, checkpointName))) note('stopped before the first step; nothing was written');
     else note(`stopped: ${done}; go on with: matgan train ${kind} --out ${quote(out)} --resume`);
+    if ('test' in data && data.test.rows > 0 && (result.finished || result.outOfPatience)) {
+      const { report, judged } = await judge(executor, findCheckpoint(out, result.best ? 'best' : 'last'), data.test);
+      await writeReport(out, report, judged);
+      note(`${reportText(report)}\nproperties.json and its charts: ${out}`);
+      if (options.json) process.stdout.write(`${JSON.stringify({ test: report })}\n`);
+    }
     if (stopped && result.step === first) endNow(stopped);
     if (stop) process.exitCode = 130;
   } finally {
@@ -289,6 +326,25 @@ async function run(kind: ModelKind, defaultPreset: string, options: TrainOptions
     process.off('SIGTERM', onInterrupt);
     executor.destroy();
   }
+}
+
+/** A property model's rows; says what of the table it could not use. */
+async function loadRegression(
+  source: string | null,
+  config: ElemNetConfig,
+  options: TableOptions,
+): Promise<RegressionData> {
+  if (source === null)
+    throw new ConfigError('train elemnet: it needs --data FILE with formulas and the numbers to learn');
+  const loaded = await loadTargets(source, { ...options, target: config.target });
+  const { read, rows, withoutTarget, duplicates, unusable } = loaded;
+  note(
+    `${read} rows read: ${rows} formulas with ${config.target}, ${withoutTarget} rows without, ${duplicates} repeat a formula (the lowest stays)`,
+  );
+  for (const [reason, { count, first }] of Object.entries(unusable)) note(`not usable: ${count} × ${reason}; ${first}`);
+  const data = regressionData(loaded, config, source);
+  note(`${data.test.rows} rows are kept for the final test`);
+  return data;
 }
 
 /** Real and generated rows for a filter, the generated ones drawn now: the same for the same generator and seed. */

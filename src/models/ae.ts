@@ -10,6 +10,9 @@ import { ConfigError } from '../errors.ts';
 import type { AeConfig } from './config.ts';
 import { criticNetwork, generatorNetwork, type NormMode, ParameterSet } from './layers.ts';
 import {
+  batchRows,
+  dataOf,
+  eachBatch,
   type Measurement,
   networkState,
   type StateVariable,
@@ -106,7 +109,7 @@ export function aeTrainer(config: AeConfig, rows: number): Trainer {
     data,
     counts: ae.counts,
     checks: () => [{ name: 'autoencoder', loss, gradient, state }],
-    measure: (executor, leaveOut) => aeMeasure(config, executor, leaveOut),
+    measure: (executor, leaveOut) => aeMeasure(config, executor, dataOf(leaveOut) as Uint32Array),
   };
 }
 
@@ -174,23 +177,19 @@ export async function aeMeasure(config: AeConfig, executor: Executor, packed: Ui
     let total = 0;
     let exact = 0;
     let batches = 0;
-    for (let from = 0; from < rows; from += batch) {
-      // The last batch reaches back to be whole; rows that were measured before don't count again.
-      const start = Math.min(from, rows - batch);
-      executor.write(
-        chosen,
-        Uint32Array.from({ length: batch }, (_, i) => start + i),
-      );
+    await eachBatch(rows, batch, async (start, fresh) => {
+      executor.write(chosen, batchRows(start, batch));
       plan.run();
       total += (await plan.read(loss))[0];
       const decoded = await plan.read(formulas);
-      for (let i = from - start; i < batch; i++) {
+      // Rows that were measured before don't count again.
+      for (let i = fresh - start; i < batch; i++) {
         let same = true;
         for (let w = 0; w < 4; w++) same &&= decoded[i * 4 + w] === packed[(start + i) * 4 + w];
         if (same) exact++;
       }
       batches++;
-    }
+    });
     return { lossLeaveOut: total / batches, exactLeaveOut: exact / rows };
   };
   const destroy = (): void => {

@@ -33,7 +33,11 @@ export const criteria = {
     about: 'left-out formulas decoded exactly',
     value: (line) => line.exactLeaveOut,
   },
-  loss: { models: ['filter', 'ae'], about: 'loss of left-out formulas', value: (line) => -line.lossLeaveOut },
+  loss: {
+    models: ['filter', 'ae', 'elemnet'],
+    about: 'loss of left-out formulas',
+    value: (line) => -line.lossLeaveOut,
+  },
 } as const satisfies Record<string, Criterion>;
 
 export type CriterionName = keyof typeof criteria;

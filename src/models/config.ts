@@ -168,17 +168,65 @@ const filterSchema = z.strictObject({
   optimiser,
 });
 
+/** ElemNet as published: fully connected layers and ReLU. */
+const plainNetwork = z.strictObject({
+  kind: z.literal('plain'),
+  /** Layers of one width, and the share of the last one's outputs that dropout keeps (1: no dropout). */
+  blocks: z
+    .array(z.strictObject({ units: whole(1, 16_384), layers: whole(1, 32), keep: z.number().min(0.05).max(1) }))
+    .min(1)
+    .max(32),
+});
+/** Blocks x + f(x), each of two layers. */
+const residualNetwork = z.strictObject({
+  kind: z.literal('residual'),
+  width: whole(1, 16_384),
+  blocks: whole(0, 64),
+  /** Width inside a block. */
+  hidden: whole(1, 16_384),
+  norm: z.enum(['layer', 'none']),
+  /** Share of a block's inner outputs that a step leaves out. */
+  dropout: z.number().min(0).max(0.95),
+  /** Further inputs: for each element that is there, exp(−((fraction − at)/width)²). */
+  bumps: z.array(z.strictObject({ at: z.number().min(0).max(1), width: z.number().min(1e-3).max(10) })).max(64),
+  /** Further inputs: mean and variance, weighted by fractions, of learned vectors of this length; 0 for none. */
+  embedding: whole(0, 4096),
+});
+
+/** A property from the fractions of elements. */
+const elemnetSchema = z.strictObject({
+  model: z.literal('elemnet'),
+  /** Column of the table that it learns, and predicts. */
+  target: z.string().min(1).max(200),
+  seed: common.seed,
+  batch: common.batch,
+  steps: common.steps,
+  /** Share of the rows to test on in the end; of the others, the share to validate on: for the best state, early stopping, calibration. */
+  leaveOut: common.leaveOut,
+  validation: z.number().min(0).max(0.5),
+  /** Stop after so many measurements in a row that are no better; one a pass over the rows unless --measure-every says. */
+  patience: whole(1),
+  decay: common.decay,
+  network: z.discriminatedUnion('kind', [plainNetwork, residualNetwork]),
+  /** Networks that are trained side by side on the same rows; their mean predicts, and their spread says how sure it is. */
+  members: whole(1, 64),
+  optimiser,
+  /** Decay of the average of the weights that predicts; 0 for the last weights themselves. */
+  averaging: z.number().min(0).lt(1),
+});
+
 export type GanConfig = z.infer<typeof ganSchema>;
 export type AeConfig = z.infer<typeof aeSchema>;
 export type FilterConfig = z.infer<typeof filterSchema>;
-export type Config = GanConfig | AeConfig | FilterConfig;
+export type ElemNetConfig = z.infer<typeof elemnetSchema>;
+export type Config = GanConfig | AeConfig | FilterConfig | ElemNetConfig;
 export type GeneratorConfig = z.infer<typeof generator>;
 export type CriticConfig = z.infer<typeof critic>;
 export type OptimiserConfig = z.infer<typeof optimiser>;
 export type ActivationConfig = z.infer<typeof activation>;
 export type ModelKind = Config['model'];
 
-const schemas = { gan: ganSchema, ae: aeSchema, filter: filterSchema };
+const schemas = { gan: ganSchema, ae: aeSchema, filter: filterSchema, elemnet: elemnetSchema };
 const presetFolder = `${packageRoot}/data/presets`;
 
 /** Names of the presets, `data/presets/NAME.yaml`. */
@@ -220,10 +268,10 @@ export function loadConfig<Kind extends ModelKind = ModelKind>(
  */
 export function checkConfig(value: unknown, source: string, known: unknown = value): Config {
   const model = (value as { model?: unknown } | null)?.model;
-  if (model !== 'gan' && model !== 'ae' && model !== 'filter') {
+  if (model !== 'gan' && model !== 'ae' && model !== 'filter' && model !== 'elemnet') {
     // Not what it holds: an alias of YAML can make it a circle.
     const what = typeof model === 'object' && model !== null ? 'no text' : JSON.stringify(model);
-    throw new ConfigError(`${source}: model is ${what}; it takes gan, ae or filter`);
+    throw new ConfigError(`${source}: model is ${what}; it takes gan, ae, filter or elemnet`);
   }
   const result = schemas[model].safeParse(value);
   if (result.success) {

@@ -18,7 +18,17 @@ import { type PackedFormulas, rowWords } from '../chem/encoding.ts';
 import { CheckpointError, ConfigError } from '../errors.ts';
 import type { FilterConfig } from './config.ts';
 import { ParameterSet } from './layers.ts';
-import { type Measurement, networkState, type StateVariable, stateRows, type Trainer, update } from './training.ts';
+import {
+  batchRows,
+  dataOf,
+  eachBatch,
+  type Measurement,
+  networkState,
+  type StateVariable,
+  stateRows,
+  type Trainer,
+  update,
+} from './training.ts';
 
 const streams = { real: 0, generated: 1, initial: 2, sieve: 3, firstMask: 16 };
 const slope = 0.2;
@@ -136,7 +146,7 @@ export function filterTrainer(config: FilterConfig, rows: number): Trainer {
     counts: { filter: parameters.count },
     checks: () => [{ name: 'filter', loss, gradient, state }],
     measuredRows: mostMeasured,
-    measure: (executor, leaveOut) => filterMeasure(config, executor, leaveOut),
+    measure: (executor, leaveOut) => filterMeasure(config, executor, dataOf(leaveOut) as Uint32Array),
   };
 }
 
@@ -167,16 +177,11 @@ async function logitPlan(
   }
   const run = async (): Promise<Float32Array> => {
     const all = new Float32Array(rows);
-    for (let from = 0; from < rows; from += batch) {
-      // The last batch reaches back to be whole.
-      const start = Math.min(from, rows - batch);
-      executor.write(
-        chosen,
-        Uint32Array.from({ length: batch }, (_, i) => start + i),
-      );
+    await eachBatch(rows, batch, async (start) => {
+      executor.write(chosen, batchRows(start, batch));
       plan.run();
       all.set((await plan.read(logits)) as Float32Array, start);
-    }
+    });
     return all;
   };
   const destroy = (): void => {

@@ -177,7 +177,10 @@ export function ganTrainer(config: GanConfig, rows: number): Trainer {
 function frequencyVariable(graph: Graph, { generator }: GanConfig): StateVariable | undefined {
   if (generator.kind !== 'dense' || !generator.draft) return undefined;
   const node = graph.variable('generator.frequencies', [frequencySumsSize]);
-  return { node, initial: (rows) => frequencySums(rows ?? { packed: new Uint32Array(0), rows: 0 }) };
+  return {
+    node,
+    initial: (rows) => frequencySums(rows && 'packed' in rows ? rows : { packed: new Uint32Array(0), rows: 0 }),
+  };
 }
 
 /** What a generator makes a batch from: normal noise, and the cells of drafts where it takes them, from a stream of their own. */

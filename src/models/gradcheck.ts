@@ -5,11 +5,11 @@ import type { Executor } from '../autograd/executor.ts';
 import { indexOf, type Node, sizeOf, type Value } from '../autograd/graph.ts';
 import { Stream } from '../autograd/philox.ts';
 import { evaluate } from '../autograd/reference.ts';
-import type { PackedFormulas } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
 import type { Config } from './config.ts';
+import { madeUpTable } from './elemnet.ts';
 import { makeTrainer } from './run.ts';
-import type { LossCheck, Trainer } from './training.ts';
+import { dataOf, type LossCheck, type Trainer, type TrainingRows } from './training.ts';
 
 /**
  * Steps of the differences. Thousands of leaky ReLUs have a kink somewhere near, and at each the slope of a gradient
@@ -48,7 +48,8 @@ export async function checkModel(config: Config, options: ModelCheckOptions = {}
   }
   const rows = Math.max(64, batch);
   const packed = { packed: synthesize().packed.slice(0, 4 * rows), rows };
-  return checkTrainer(makeTrainer(small, rows), packed, { name: config.model, ...options });
+  const data = config.model === 'elemnet' ? madeUpTable(packed) : packed;
+  return checkTrainer(makeTrainer(small, rows), data, { name: config.model, ...options });
 }
 
 /**
@@ -57,7 +58,7 @@ export async function checkModel(config: Config, options: ModelCheckOptions = {}
  */
 export async function checkTrainer(
   trainer: Trainer,
-  rows: PackedFormulas,
+  rows: TrainingRows,
   { gpu, name = trainer.config.model }: ModelCheckOptions = {},
 ): Promise<CheckRow[]> {
   const values = new Map<Node, Value>();
@@ -71,7 +72,7 @@ export async function checkTrainer(
     give(node, data);
   });
   give(trainer.step, [0, 0]);
-  give(trainer.data, rows.packed);
+  give(trainer.data, dataOf(rows));
 
   const result: CheckRow[] = [];
   for (const check of trainer.checks()) {

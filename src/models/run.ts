@@ -9,19 +9,22 @@ import { fingerprintOf, type LoadedFormulas, loadFormulas, splitRows } from '../
 import { type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { synthesize } from '../chem/synth.ts';
 import type { TableOptions } from '../chem/tables.ts';
+import type { LoadedTargets } from '../chem/targets.ts';
 import { CheckpointError, DataError, MatganError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
 import { aeTrainer } from './ae.ts';
 import { Best, type CriterionName } from './best.ts';
 import { type Checkpoint, checkState, readCheckpoint, restore, saveCheckpoint } from './checkpoint.ts';
-import type { Config } from './config.ts';
+import type { Config, ElemNetConfig } from './config.ts';
+import { elemNetTrainer } from './elemnet.ts';
 import { appendToFile, checkPlain, copyWhole, filterLines, isTemporary, reason, replaceFile } from './files.ts';
 import { filterTrainer } from './filter.ts';
 import { ganTrainer } from './gan.ts';
 import { lockOwner, takeLock, takenBy } from './lock.ts';
 import { Pace } from './pace.ts';
 import { sampleMeasurement } from './sampling.ts';
-import { initialise, type Measurement, stateRows, type Trainer } from './training.ts';
+import { fractionsOf, type TableRows, tableFingerprint, tableOf, targetsOf } from './table.ts';
+import { dataOf, initialise, type Measurement, stateRows, type Trainer, type TrainingRows } from './training.ts';
 
 export const checkpointName = 'checkpoint.safetensors';
 export const bestName = 'best.safetensors';
@@ -29,7 +32,7 @@ export const logName = 'log.jsonl';
 const configName = 'config.json';
 const lockName = 'lock';
 
-/** @param rows packed rows that it is to be trained on */
+/** @param rows rows that it is to be trained on */
 export function makeTrainer(config: Config, rows: number): Trainer {
   switch (config.model) {
     case 'gan':
@@ -38,6 +41,8 @@ export function makeTrainer(config: Config, rows: number): Trainer {
       return aeTrainer(config, rows);
     case 'filter':
       return filterTrainer(config, rows);
+    case 'elemnet':
+      return elemNetTrainer(config, rows);
   }
 }
 
@@ -49,6 +54,27 @@ export interface TrainingData {
   source: string | null;
   /** What reading a file left out; undefined for the default set. */
   loaded?: LoadedFormulas;
+}
+
+/** Training rows of a regressor, those to validate on (called left out here too: nothing is trained on them), and those of the final test. */
+export interface RegressionData {
+  train: TableRows;
+  leaveOut: TableRows;
+  test: TableRows;
+  fingerprint: string;
+  source: string | null;
+}
+
+/** The rows of a table with a target, parted by the configuration's seed: the same formulas wherever a target is missing. @throws DataError */
+export function regressionData(loaded: LoadedTargets, config: ElemNetConfig, source: string): RegressionData {
+  const { fractions, targets, rows } = loaded;
+  const { train: rest, leaveOut: tested } = splitRows(rows, config.leaveOut, config.seed);
+  const inner = splitRows(rest.length, config.validation, config.seed);
+  const part = (chosen: Uint32Array): TableRows => tableOf(fractions, targets, chosen);
+  const train = part(inner.train.map((i) => rest[i]));
+  if (train.rows < 2) throw new DataError(`${source}: ${rows} formulas with a target are too few to train on`);
+  const leaveOut = part(inner.leaveOut.map((i) => rest[i]));
+  return { train, leaveOut, test: part(tested), fingerprint: tableFingerprint(train), source };
 }
 
 /** Reads a table of formulas (or makes the default set) and parts it by the configuration's seed. */
@@ -74,7 +100,7 @@ export interface RunOptions {
   executor: Executor;
   adapter: string;
   config: Config;
-  data: TrainingData;
+  data: TrainingData | RegressionData;
   /** Continue from this checkpoint. */
   from?: Checkpoint;
   /** Steps between two lines of the log. */
@@ -317,15 +343,23 @@ const everyMeasurement = ({ config, sampleEvery, measureEvery }: RunOptions): nu
 async function measurementOf(options: RunOptions, trainer: Trainer): Promise<Measurement | undefined> {
   const { executor, data, config } = options;
   if (config.model === 'gan') {
-    return options.sampleEvery ? sampleMeasurement(config, executor, data, options.sampleSize ?? 4096) : undefined;
+    if (!options.sampleEvery || !isFormulas(data)) return undefined;
+    return sampleMeasurement(config, executor, data, options.sampleSize ?? 4096);
   }
-  const { packed, rows } = data.leaveOut;
+  const { leaveOut } = data;
+  const { rows } = leaveOut;
   if (rows === 0) return undefined;
   // Evenly over all of them: files are sorted, and their first rows are of a kind.
   const many = Math.min(trainer.measuredRows ?? 512, rows);
   const chosen = Array.from({ length: many }, (_, i) => Math.floor((i * rows) / many));
-  return trainer.measure?.(executor, takeRows(packed, chosen));
+  const some: TrainingRows =
+    'packed' in leaveOut
+      ? { packed: takeRows(leaveOut.packed, chosen), rows: many }
+      : tableOf(fractionsOf(leaveOut), targetsOf(leaveOut), chosen);
+  return trainer.measure?.(executor, some);
 }
+
+const isFormulas = (data: TrainingData | RegressionData): data is TrainingData => 'packed' in data.train;
 
 async function trainLocked(
   options: RunOptions,
@@ -339,7 +373,7 @@ async function trainLocked(
   const names = Object.keys(trainer.outputs);
   if (from) restore(executor, trainer, from);
   else initialise(executor, trainer, data.train);
-  executor.write(trainer.data, data.train.packed);
+  executor.write(trainer.data, dataOf(data.train));
   const first = from?.step ?? 0;
   const last = Math.min(config.steps, options.pauseAt ?? config.steps);
   const before = from?.seconds ?? 0;

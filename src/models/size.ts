@@ -1,6 +1,6 @@
 /** How large a configuration's networks are, before anything is made for them. */
 import { ConfigError } from '../errors.ts';
-import type { Config, CriticConfig, GeneratorConfig } from './config.ts';
+import type { Config, CriticConfig, ElemNetConfig, GeneratorConfig } from './config.ts';
 
 export interface NetworkSize {
   /** Trainable numbers. */
@@ -74,6 +74,28 @@ export function criticSize(config: CriticConfig, outputs = 1): NetworkSize {
   };
 }
 
+/** Of all members of an ElemNet; what `elemNet` makes. */
+export function elemNetSize({ network, members }: ElemNetConfig): NetworkSize {
+  const size = network.kind === 'plain' ? plainSize(network) : residualSize(network);
+  const [parameters, activations] = [members * size.parameters, members * size.activations];
+  return { parameters, activations, layers: members * size.layers };
+}
+
+const plainSize = ({ blocks }: Extract<ElemNetConfig['network'], { kind: 'plain' }>): NetworkSize =>
+  denseSize([85, ...blocks.flatMap(({ units, layers }) => Array<number>(layers).fill(units)), 1], false);
+
+function residualSize(network: Extract<ElemNetConfig['network'], { kind: 'residual' }>): NetworkSize {
+  const { width, blocks, hidden, bumps, embedding, norm } = network;
+  const norms = norm === 'none' ? 0 : 2 * width * (blocks + 1);
+  const first = (85 + 1 + 85 * bumps.length + 2 * embedding) * width + 85 * embedding;
+  const inner = blocks * ((width + 1) * hidden + (hidden + 1) * width);
+  return {
+    parameters: first + inner + norms + width + 1,
+    activations: (85 + 1) * (bumps.length + 1) + 4 * embedding + width + blocks * (2 * width + hidden) + 1,
+    layers: 2 * blocks + 2,
+  };
+}
+
 /** A configuration's networks: what they are called, and how large each is. */
 function sizesOf(config: Config): readonly [names: string, sizes: readonly NetworkSize[]] {
   switch (config.model) {
@@ -87,6 +109,8 @@ function sizesOf(config: Config): readonly [names: string, sizes: readonly Netwo
     case 'filter':
       // Cells, elements, their atoms and the number of elements come in; real and generated rows go through side by side.
       return ['filter', [denseSize([cells + 85 + 85 + 1, ...config.hidden, 1], false)]];
+    case 'elemnet':
+      return ['members', [elemNetSize(config)]];
   }
 }
 

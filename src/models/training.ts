@@ -7,6 +7,13 @@ import type { Data } from '../autograd/plan.ts';
 import type { PackedFormulas } from '../chem/encoding.ts';
 import type { Config, OptimiserConfig } from './config.ts';
 import type { NormMode, ParameterSet } from './layers.ts';
+import type { TableRows } from './table.ts';
+
+/** Rows to train on: packed formulas, or a regressor's table. */
+export type TrainingRows = PackedFormulas | TableRows;
+
+/** What the variable `data` of a trainer holds. */
+export const dataOf = (rows: TrainingRows): Data => ('packed' in rows ? rows.packed : rows.values);
 
 /** A saved variable: one tensor a (row, parameter) where it holds a network's parameters, else one tensor whole. */
 export interface StateVariable {
@@ -15,7 +22,7 @@ export interface StateVariable {
   rows?: readonly string[];
   parameters?: ParameterSet;
   /** The value that training starts from; `rows` are the training rows, for what starts from their frequencies. */
-  initial: (rows?: PackedFormulas) => Data;
+  initial: (rows?: TrainingRows) => Data;
 }
 
 /** A model being trained: `plan.run()` is one step. */
@@ -26,7 +33,7 @@ export interface Trainer {
   readonly updates: readonly (readonly [Node, Node])[];
   readonly state: readonly StateVariable[];
   readonly step: Node;
-  /** Packed training rows. */
+  /** Training rows, as `dataOf` has them. */
   readonly data: Node;
   /** Trainable numbers of each network. */
   readonly counts: Readonly<Record<string, number>>;
@@ -35,7 +42,7 @@ export interface Trainer {
   /** Left-out rows to measure at most; 512 unless said. */
   measuredRows?: number;
   /** Figures beside the losses, from a plan of their own: loss and exact decoding of rows left out. */
-  measure?: (executor: Executor, leaveOut: Uint32Array) => Promise<Measurement>;
+  measure?: (executor: Executor, leaveOut: TrainingRows) => Promise<Measurement>;
 }
 
 /** A loss, and its gradient [size] in the weights, which are the first row of a state variable. */
@@ -105,7 +112,9 @@ export function networkState(
     parameters,
     initial: (training) => {
       const data = new Float32Array(rows.length * parameters.size);
-      data.set(parameters.initialise(new Stream(seed, stream), training && logits?.(training)));
+      // Who starts from frequencies trains on formulas.
+      const formulas = training && 'packed' in training ? training : undefined;
+      data.set(parameters.initialise(new Stream(seed, stream), formulas && logits?.(formulas)));
       return data;
     },
   };
@@ -128,7 +137,23 @@ export function trainingNorm(parameters: ParameterSet): { mode: NormMode; packed
 }
 
 /** Sets every state variable to its initial value, the counter to zero. */
-export function initialise(executor: Executor, trainer: Trainer, rows?: PackedFormulas): void {
+export function initialise(executor: Executor, trainer: Trainer, rows?: TrainingRows): void {
   for (const { node, initial } of trainer.state) executor.write(node, initial(rows));
   executor.write(trainer.step, new Uint32Array(2));
 }
+
+/**
+ * Goes through rows in batches of one size, in order. The last batch reaches back to be whole; only fewer rows than one batch don't fill it.
+ * @param use gets the first row of a batch, and the first of its rows that was in none before
+ */
+export async function eachBatch(
+  rows: number,
+  batch: number,
+  use: (start: number, fresh: number) => Promise<void>,
+): Promise<void> {
+  for (let fresh = 0; fresh < rows; fresh += batch) await use(Math.max(0, Math.min(fresh, rows - batch)), fresh);
+}
+
+/** Row numbers of a batch that begins at `start`. */
+export const batchRows = (start: number, batch: number): Uint32Array =>
+  Uint32Array.from({ length: batch }, (_, i) => start + i);

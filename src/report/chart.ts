@@ -268,3 +268,38 @@ ${below && html`<text x="${fixed(centre)}" y="${height - 11}" text-anchor="middl
 <text x="${margin.left - 8}" y="${height - 24}" text-anchor="end" font-size="10">${xLabel}</text>`,
   };
 }
+
+export interface PointChart {
+  title: Content;
+  xLabel: string;
+  yLabel: string;
+  /** Both axes have the same limits, and a line where y = x. */
+  points: readonly (readonly [x: number, y: number])[];
+}
+
+/** Points of two numbers that should be the same, such as a prediction and the truth: at most `most` of them, evenly chosen. */
+export function drawPoints({ title, xLabel, yLabel, points }: PointChart, most = 3000): Chart {
+  const run = Math.ceil(points.length / most);
+  const shown = points.filter(([x, y], i) => i % run === 0 && Number.isFinite(x) && Number.isFinite(y));
+  const all = shown.flat();
+  const low = all.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const high = all.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const span = high - low || 1;
+  const x = (v: number): number => margin.left + ((v - low) / span) * innerWidth;
+  const y = (v: number): number => margin.top + (1 - (v - low) / span) * innerHeight;
+  const label = `${yLabel} over ${xLabel}`;
+  if (all.length === 0) {
+    const nothing = html`<text x="${width / 2}" y="${height / 2}" text-anchor="middle">no values</text>`;
+    return { caption: title, names: [yLabel], label, inside: nothing };
+  }
+  return {
+    caption: title,
+    names: [yLabel],
+    label,
+    inside: html`${valueAxis(ticks(low, high, 6), y, short)}
+${ticks(low, high, 6).map((v) => html`<text x="${fixed(x(v))}" y="${height - 22}" text-anchor="middle">${short(v)}</text>`)}
+<text x="${margin.left + innerWidth / 2}" y="${height - 5}" text-anchor="middle">${xLabel}</text>
+<line class="axis" x1="${fixed(x(low))}" y1="${fixed(y(low))}" x2="${fixed(x(high))}" y2="${fixed(y(high))}"/>
+<g fill="${colour(0)}" opacity="0.35">${shown.map(([a, b]) => html`<circle cx="${fixed(x(a))}" cy="${fixed(y(b))}" r="1.5"/>`)}</g>`,
+  };
+}

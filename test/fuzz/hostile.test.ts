@@ -13,7 +13,7 @@ import { type Config, checkConfig, loadConfig, presetNames } from '../../src/mod
 import { checkpointName, findCheckpoint, loadTrainingData, logName, makeTrainer } from '../../src/models/run.ts';
 import { writeSafetensors } from '../../src/models/safetensors.ts';
 import { sample } from '../../src/models/sampler.ts';
-import { checkSize, criticSize, generatorSize } from '../../src/models/size.ts';
+import { checkSize, criticSize, elemNetSize, generatorSize } from '../../src/models/size.ts';
 import { readLog } from '../../src/report/log.ts';
 import {
   changedCheckpoint,
@@ -177,9 +177,11 @@ describe('configurations', () => {
       // A filter's rows begin with its pool.
       if (config.model === 'filter') continue;
       const sizes =
-        config.model === 'gan'
-          ? { generator: generatorSize(config.generator), critic: criticSize(config.critic) }
-          : { decoder: generatorSize(config.decoder), encoder: criticSize(config.encoder, config.decoder.latent) };
+        config.model === 'elemnet'
+          ? { elemnet: elemNetSize(config) }
+          : config.model === 'gan'
+            ? { generator: generatorSize(config.generator), critic: criticSize(config.critic) }
+            : { decoder: generatorSize(config.decoder), encoder: criticSize(config.encoder, config.decoder.latent) };
       const counts = Object.fromEntries(Object.entries(sizes).map(([name, { parameters }]) => [name, parameters]));
       expect(makeTrainer(config, 10).counts, preset).toEqual(counts);
     }

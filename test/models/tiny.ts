@@ -16,6 +16,7 @@ import {
   makeTrainer,
   type RunOptions,
   type RunResult,
+  type TrainingData,
   train,
 } from '../../src/models/run.ts';
 import type { Trainer } from '../../src/models/training.ts';
@@ -171,7 +172,7 @@ export function tinyRows(rows: number, first = 0): PackedFormulas {
   return { packed, rows };
 }
 
-export function tinyData(rows = 30): RunOptions['data'] {
+export function tinyData(rows = 30): TrainingData {
   const training = tinyRows(rows);
   return { train: training, leaveOut: tinyRows(5, 1000), fingerprint: fingerprintOf(training), source: null };
 }
