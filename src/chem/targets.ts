@@ -91,7 +91,13 @@ export async function loadTargets(
         return;
       }
       const at = formulas.length;
-      if (at === targets.length) [fractions, targets] = [grown(fractions), grown(targets)];
+      if (at === targets.length) {
+        const [less, fewer] = [fractions, targets];
+        fractions = new Float32Array(2 * less.length);
+        targets = new Float64Array(2 * fewer.length);
+        fractions.set(less);
+        targets.set(fewer);
+      }
       writeFractions(composition, fractions, at * elementCount);
       targets[at] = value;
       best.set(formula, at);
@@ -125,13 +131,4 @@ export async function loadTargets(
     withoutTarget: tally.without,
     duplicates,
   };
-}
-
-/** A copy with room for half as many again. */
-function grown<T extends Float32Array | Float64Array>(values: T): T {
-  const larger = new (values.constructor as new (n: number) => T)(
-    Math.ceil(values.length / elementCount / 2) * 3 * elementCount,
-  );
-  larger.set(values);
-  return larger;
 }

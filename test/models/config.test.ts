@@ -149,7 +149,7 @@ describe('a value of the wrong kind names its key', () => {
     ['critic: { kind: convolution }', /: critic\.kind:/],
     ['critic: { activation: gelu }', /: critic\.activation:/],
     ['constraint: { name: spectral }', /: constraint\.name:/],
-    ['model: vae', /: model is "vae"; it takes gan, ae or filter/],
+    ['model: vae', /: model is "vae"; it takes gan, ae, filter or elemnet/],
     ['batchNorm: { eps: 0 }', /: batchNorm\.eps:/],
     ['{ batch: 4, constraint: { rows: 5 } }', /: constraint\.rows: it is more than the batch has/],
   ])('%s', (text, message) => {

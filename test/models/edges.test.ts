@@ -229,7 +229,7 @@ describe('configurations', () => {
   });
 
   it('what is no configuration', () => {
-    expect(() => checkConfig(null, 'mine')).toThrow('mine: model is undefined; it takes gan, ae or filter');
+    expect(() => checkConfig(null, 'mine')).toThrow('mine: model is undefined; it takes gan, ae, filter or elemnet');
   });
 });
 

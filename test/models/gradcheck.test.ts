@@ -8,7 +8,7 @@ import { checkModel, checkTrainer } from '../../src/models/gradcheck.ts';
 import { makeTrainer } from '../../src/models/run.ts';
 import type { LossCheck, Trainer } from '../../src/models/training.ts';
 import { describeGpu } from '../gpu.ts';
-import { tinyAe, tinyDenseAe, tinyDenseGan, tinyGan, tinyRows } from './tiny.ts';
+import { tinyAe, tinyDenseAe, tinyDenseGan, tinyElemNet, tinyGan, tinyPlainElemNet, tinyRows } from './tiny.ts';
 
 const models: [string, Config, string[]][] = [
   ['convolutions', tinyGan(), ['critic', 'generator']],
@@ -16,6 +16,8 @@ const models: [string, Config, string[]][] = [
   ['batch norm in the critic', tinyGan({ critic: { ...tinyGan().critic, norm: 'batch' } }), ['critic', 'generator']],
   ['autoencoder', tinyAe(), ['autoencoder']],
   ['dense autoencoder', tinyDenseAe(), ['autoencoder']],
+  ['ElemNet', tinyElemNet(), ['elemnet']],
+  ['ElemNet with dropout', tinyPlainElemNet(), ['elemnet']],
   ['dense autoencoder with cross-entropy', tinyDenseAe({ loss: 'crossEntropy' }), ['autoencoder']],
 ];
 

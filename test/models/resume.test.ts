@@ -12,8 +12,10 @@ import {
   tinyAe,
   tinyDenseAe,
   tinyDenseGan,
+  tinyElemNet,
   tinyFilter,
   tinyGan,
+  tinyPlainElemNet,
   trainTiny,
 } from './tiny.ts';
 
@@ -33,6 +35,8 @@ const models: [string, Config][] = [
   ['dense GAN with a size input', tinyDenseGan()],
   ['dense autoencoder', tinyDenseAe()],
   ['filter with dropout', tinyFilter({ dropout: 0.3 })],
+  ['ElemNet: two members, averaged', tinyElemNet()],
+  ['ElemNet with dropout', tinyPlainElemNet()],
   ['dense autoencoder with cross-entropy', tinyDenseAe({ loss: 'crossEntropy' })],
 ];
 
@@ -65,8 +69,10 @@ describeGpu('100 steps', () => {
     const steps = logOf(whole).map(({ step }) => step);
     expect(steps).toEqual([10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
     const state = bitsOf(whole);
-    // Batch norm's moments; a filter has none.
-    expect(Object.keys(state).some((name) => name.endsWith('running'))).toBe(config.model !== 'filter');
+    // Batch norm's moments; filters and ElemNets have none.
+    expect(Object.keys(state).some((name) => name.endsWith('running'))).toBe(
+      !['filter', 'elemnet'].includes(config.model),
+    );
     expect(state.step).toBe('6400000000000000');
   });
 });

@@ -8,17 +8,26 @@ import { fingerprintOf } from '../../src/chem/dataset.ts';
 import { type PackedFormulas, writePairs } from '../../src/chem/encoding.ts';
 import { openDevice } from '../../src/kernels/device.ts';
 import { readCheckpoint } from '../../src/models/checkpoint.ts';
-import { type AeConfig, checkConfig, type FilterConfig, type GanConfig } from '../../src/models/config.ts';
+import {
+  type AeConfig,
+  checkConfig,
+  type ElemNetConfig,
+  type FilterConfig,
+  type GanConfig,
+} from '../../src/models/config.ts';
+import { madeUpTable } from '../../src/models/elemnet.ts';
 import {
   checkpointName,
   type LogLine,
   logName,
   makeTrainer,
+  type RegressionData,
   type RunOptions,
   type RunResult,
   type TrainingData,
   train,
 } from '../../src/models/run.ts';
+import { tableFingerprint } from '../../src/models/table.ts';
 import type { Trainer } from '../../src/models/training.ts';
 
 const folders: string[] = [];
@@ -157,6 +166,61 @@ export const tinyFilter = (own: object = {}): FilterConfig =>
     'tiny filter',
   ) as FilterConfig;
 
+/** Two members that see bumps and vectors of elements, averaged. */
+export const tinyElemNet = (own: object = {}): ElemNetConfig =>
+  checkConfig(
+    {
+      model: 'elemnet',
+      target: 'energy',
+      seed: 5,
+      batch: 8,
+      steps: 100,
+      leaveOut: 0.2,
+      validation: 0.2,
+      patience: 50,
+      decay: { from: 20, to: 100 },
+      network: {
+        kind: 'residual',
+        width: 9,
+        blocks: 2,
+        hidden: 7,
+        norm: 'layer',
+        dropout: 0,
+        bumps: [
+          { at: 0.3, width: 0.2 },
+          { at: 0.6, width: 0.1 },
+        ],
+        embedding: 3,
+      },
+      members: 2,
+      optimiser: { ...adam, beta1: 0.9, beta2: 0.999, learningRate: 3e-3 },
+      averaging: 0.9,
+      ...own,
+    },
+    'tiny ElemNet',
+  ) as ElemNetConfig;
+
+/** The published kind: one network with dropout. */
+export const tinyPlainElemNet = (own: object = {}): ElemNetConfig =>
+  tinyElemNet({
+    network: {
+      kind: 'plain',
+      blocks: [
+        { units: 12, layers: 2, keep: 0.7 },
+        { units: 6, layers: 1, keep: 1 },
+      ],
+    },
+    members: 1,
+    averaging: 0,
+    decay: 'none',
+    ...own,
+  });
+
+export function tinyTable(rows = 30, first = 0): RegressionData {
+  const [train, leaveOut, test] = [rows, 9, 7].map((n, i) => madeUpTable(tinyRows(n, first + 1000 * i)));
+  return { train, leaveOut, test, fingerprint: tableFingerprint(train), source: null };
+}
+
 /** Rows of two or three elements, all different. */
 export function tinyRows(rows: number, first = 0): PackedFormulas {
   const packed = new Uint32Array(4 * rows);
@@ -184,7 +248,7 @@ export async function trainTiny(
   executor: Executor,
   options: Partial<RunOptions> & Pick<RunOptions, 'config'>,
 ): Promise<RunResult> {
-  const data = tinyData();
+  const data = options.config.model === 'elemnet' ? tinyTable() : tinyData();
   try {
     return await train({
       folder: temporaryFolder(),
