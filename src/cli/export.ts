@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { ConfigError, DataError } from '../errors.ts';
 import { writeWeights } from '../models/checkpoint.ts';
+import { elemNetState } from '../models/elemnet.ts';
 import { findCheckpoint, makeTrainer } from '../models/run.ts';
 import { generatorState } from '../models/sampler.ts';
 import { note, standardOptions } from './common.ts';
@@ -25,8 +26,8 @@ export function exportModel(): Command {
     .option('--force', 'overwrite the file')
     .addHelpText(
       'after',
-      '\nOf a GAN the generator is kept (its averaged weights where it has them), of an autoencoder both networks; generate and\n' +
-        'autoencoder take the file, training cannot go on from it.',
+      '\nOf a GAN the generator is kept (its averaged weights where it has them), of an autoencoder both networks; generate,\n' +
+        'autoencoder and predict take the file, training cannot go on from it.',
     )
     .action((path: string, options: ExportOptions) => {
       const { out } = options;
@@ -37,7 +38,12 @@ export function exportModel(): Command {
       const { config, data, step } = checkpoint;
       if (resolve(out) === resolve(checkpoint.path))
         throw new DataError(`${out}: the model itself; exported over it, it could not be trained on`);
-      const state = config.model === 'gan' ? generatorState(checkpoint, config) : makeTrainer(config, data.rows).state;
+      const state =
+        config.model === 'gan'
+          ? generatorState(checkpoint, config)
+          : config.model === 'elemnet'
+            ? elemNetState(config, data.rows)
+            : makeTrainer(config, data.rows).state;
       writeWeights(out, checkpoint, state, options);
       const bytes = statSync(out).size;
       const result = { model: config.model, step, float16: options.float16 ?? false, bytes, out };

@@ -11,6 +11,7 @@ import { type TargetTally, targetOf } from '../chem/targets.ts';
 import { ConfigError, DataError } from '../errors.ts';
 import { uncertainty } from '../models/calibration.ts';
 import { propertyModel } from '../models/elemnet.ts';
+import { reason } from '../models/files.ts';
 import { bestName, findCheckpoint } from '../models/run.ts';
 import { propertyReport } from '../report/property.ts';
 import { deviceOption, note, standardOptions } from './common.ts';
@@ -43,7 +44,13 @@ async function run(path: string, options: Options): Promise<void> {
     throw new ConfigError(`${path}: it is a model of kind ${config.model}; predict takes one of "train elemnet"`);
   }
   if (out !== undefined) await checkOutput(out);
-  if (folder !== undefined) mkdirSync(folder, { recursive: true });
+  if (folder !== undefined) {
+    try {
+      mkdirSync(folder, { recursive: true });
+    } catch (cause) {
+      throw new DataError(`--report ${folder}: it cannot be made (${reason(cause)})`, { cause });
+    }
+  }
 
   const texts: (string | null)[] = [];
   const truths: number[] = [];

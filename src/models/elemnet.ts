@@ -354,7 +354,11 @@ export interface PropertyModel extends Predictor {
   readonly calibration: Calibration;
 }
 
-/** @throws CheckpointError where it is no such model */
+/** What predicting needs of a model, for a file that is handed on: the averaged weights alone where it has them. */
+export const elemNetState = (config: ElemNetConfig, rows: number): StateVariable[] =>
+  elemNetTrainer(config, rows).state.filter(({ node }) => config.averaging === 0 || node.attrs.name !== 'elemnet');
+
+/** @throws CheckpointError where it is no such model, or damaged */
 export async function propertyModel(
   executor: Executor,
   checkpoint: Checkpoint,
@@ -365,6 +369,8 @@ export async function propertyModel(
     throw new CheckpointError(`${path}: it is a model of kind ${config.model}; predicting takes an elemnet`);
   }
   const [floor, slope] = assemble(checkpoint, calibrationVariable(newGraph()));
+  if (!(floor >= 0 && slope >= 0))
+    throw new CheckpointError(`${path}: its calibration is ${floor} and ${slope}, not positive`);
   const predictor = await predictorOn(executor, config, batch);
   try {
     for (const variable of predictor.state) executor.write(variable.node, assemble(checkpoint, variable));

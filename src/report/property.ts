@@ -36,7 +36,7 @@ export interface PropertyReport extends Errors {
 
 const bins = 10;
 
-/** @throws nothing: a report of no rows has NaN for what cannot be said */
+/** Errors, coverage and tenths; NaN for what rows that are all alike, or none, cannot say. */
 export function propertyReport(target: string, judged: Judged, calibration: Calibration): PropertyReport {
   const { values, spreads, truth, elements } = judged;
   const rows = truth.length;
