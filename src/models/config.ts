@@ -230,12 +230,30 @@ const schemas = { gan: ganSchema, ae: aeSchema, filter: filterSchema, elemnet: e
 const presetFolder = `${packageRoot}/data/presets`;
 
 /** Names of the presets, `data/presets/NAME.yaml`. */
-export function presetNames(): string[] {
-  return readdirSync(presetFolder)
+export const presetNames = (): string[] => namesIn(presetFolder);
+
+/** Names of the presets of a folder. */
+export const namesIn = (folder: string): string[] =>
+  readdirSync(folder)
     .filter((file) => file.endsWith('.yaml'))
     .map((file) => file.slice(0, -5))
     .sort();
+
+/** A preset of a folder, unchecked. @throws ConfigError where there is none of that name */
+export function readPreset(folder: string, name: string): Record<string, unknown> {
+  const names = namesIn(folder);
+  if (!names.includes(name)) {
+    throw new ConfigError(`preset ${name}: there is none${nearest(name, names)}; there are ${names.join(', ')}`);
+  }
+  return readYaml(`${folder}/${name}.yaml`);
 }
+
+/** A preset with a file and settings of the command line laid over it. */
+export const layered = (
+  preset: Record<string, unknown>,
+  options: { file?: string; overrides?: Record<string, unknown> },
+): Record<string, unknown> =>
+  overlay(overlay(preset, options.file === undefined ? {} : readYaml(options.file)), options.overrides ?? {});
 
 /**
  * A preset, with the settings of a YAML or JSON file of the user's and of the command line laid over it. `kind` is what
@@ -246,19 +264,11 @@ export function loadConfig<Kind extends ModelKind = ModelKind>(
   kind: Kind | undefined,
   options: { preset: string; file?: string; overrides?: Record<string, unknown> },
 ): Extract<Config, { model: Kind }> {
-  const names = presetNames();
-  if (!names.includes(options.preset)) {
-    throw new ConfigError(
-      `preset ${options.preset}: there is none${nearest(options.preset, names)}; there are ${names.join(', ')}`,
-    );
-  }
-  const preset = readYaml(`${presetFolder}/${options.preset}.yaml`);
+  const preset = readPreset(presetFolder, options.preset);
   if (kind && preset.model !== kind) {
     throw new ConfigError(`preset ${options.preset} is for "train ${preset.model}", not "train ${kind}"`);
   }
-  const own = options.file === undefined ? {} : readYaml(options.file);
-  const merged = overlay(overlay(preset, own), options.overrides ?? {});
-  const config = checkConfig(merged, options.file ?? `preset ${options.preset}`, preset);
+  const config = checkConfig(layered(preset, options), options.file ?? `preset ${options.preset}`, preset);
   return config as Extract<Config, { model: Kind }>;
 }
 
@@ -278,7 +288,12 @@ export function checkConfig(value: unknown, source: string, known: unknown = val
     checkSize(result.data, source);
     return result.data;
   }
-  const issue = deepest(result.error.issues);
+  return refuse(result.error.issues, value, source, known);
+}
+
+/** Says the most telling complaint about settings. @throws ConfigError always */
+export function refuse(issues: readonly z.core.$ZodIssue[], value: unknown, source: string, known: unknown): never {
+  const issue = deepest(issues);
   const path = issue.path.join('.');
   if (issue.code === 'unrecognized_keys') {
     const [key] = issue.keys;

@@ -1,0 +1,166 @@
+"""Our boosted trees beside scikit-learn's and LightGBM's, on the same rows, splits and settings: the tables of docs/trees.md.
+
+    pip install numpy scikit-learn lightgbm
+    python scripts/trees_peer.py --data mp_band_gap.csv.gz --magpie magpie.csv [--rows N] [--only NAME,...] [--seeds 1,2] > peers.json
+
+Rows of the table whose gap is above 0; 132 Magpie statistics of the elements of each (minimum, maximum, range, mean, average
+deviation, mode of 22 properties); 10 % of the formulas, with all their rows, are the test set. Errors are of the test set. Seconds
+are of training alone, binning included.
+"""
+import argparse
+import csv
+import gzip
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from math import gcd
+
+import numpy as np
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+
+
+def counts(formula):
+    """Element -> count of a formula; parentheses with whole multipliers."""
+    stack = [{}]
+    for symbol, number, opened, closed, times in re.findall(r"([A-Z][a-z]?)([\d.]*)|(\()|(\))([\d.]*)", formula):
+        if symbol:
+            stack[-1][symbol] = stack[-1].get(symbol, 0) + float(number or 1)
+        elif opened:
+            stack.append({})
+        else:
+            for inner, n in stack.pop().items():
+                stack[-1][inner] = stack[-1].get(inner, 0) + n * float(times or 1)
+    return stack[0]
+
+
+def features(data, magpie):
+    """[rows, 132] float32, gaps, and a number for each reduced formula, of the rows whose gap is above 0."""
+    with open(magpie, newline="") as rows:
+        table = list(csv.reader(rows))
+    names, values = table[0][1:], {r[0]: np.array([float(v or "nan") for v in r[1:]]) for r in table[1:]}
+    parsed, gaps, keys = [], [], {}
+    groups = []
+    with gzip.open(data, "rt", newline="") as rows:
+        for row in csv.DictReader(rows):
+            found = counts(row["formula"])
+            if float(row["band_gap_ev"]) <= 0 or any(symbol not in values for symbol in found):
+                continue
+            whole = [int(n) for n in found.values()]
+            divisor = gcd(*whole)
+            key = tuple(sorted((s, int(n) // divisor) for s, n in found.items()))
+            groups.append(keys.setdefault(key, len(keys)))
+            parsed.append(found)
+            gaps.append(float(row["band_gap_ev"]))
+    most = max(map(len, parsed))
+    fractions = np.zeros((len(parsed), most))
+    x = np.full((len(parsed), most, len(names)), np.nan)
+    for i, found in enumerate(parsed):
+        total = sum(found.values())
+        for j, (symbol, n) in enumerate(found.items()):
+            fractions[i, j] = n / total
+            x[i, j] = values[symbol]
+    there = (fractions > 0)[:, :, None]
+    low = np.where(there, x, np.inf).min(1)
+    high = np.where(there, x, -np.inf).max(1)
+    mean = np.einsum("ij,ijk->ik", fractions, np.where(there, x, 0))
+    deviation = np.einsum("ij,ijk->ik", fractions, np.where(there, np.abs(x - mean[:, None]), 0))
+    top = (fractions == fractions.max(1, keepdims=True))[:, :, None]
+    mode = np.where(top, x, np.inf).min(1)
+    stacked = np.stack([low, high, high - low, mean, deviation, mode], 2).reshape(len(parsed), -1)
+    return stacked.astype("<f4"), np.array(gaps), np.array(groups)
+
+
+def measured(work):
+    before, cpu = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    result = work()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = time.perf_counter() - before
+    return result, seconds, after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime
+
+
+def peers(seed, threads):
+    """Name -> a regressor with the settings of our preset of that name, or one of theirs."""
+    import lightgbm
+    from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
+
+    hist = dict(max_bins=255, early_stopping=False, random_state=seed)
+    light = dict(verbose=-1, seed=seed, num_threads=threads, deterministic=True, force_row_wise=True, max_bin=255)
+    return {
+        "paper: sklearn GradientBoosting": GradientBoostingRegressor(
+            learning_rate=0.06, max_depth=20, subsample=0.4, n_estimators=100, random_state=seed),
+        "leaves31: sklearn HistGradientBoosting": HistGradientBoostingRegressor(
+            learning_rate=0.1, max_iter=300, max_leaf_nodes=31, min_samples_leaf=20, **hist),
+        "leaves31: lightgbm": lightgbm.LGBMRegressor(
+            learning_rate=0.1, n_estimators=300, num_leaves=31, min_child_samples=20, min_child_weight=0, **light),
+        "paper: lightgbm": lightgbm.LGBMRegressor(
+            learning_rate=0.06, n_estimators=100, max_depth=20, num_leaves=100_000, min_child_samples=1,
+            min_child_weight=0, subsample=0.4, subsample_freq=1, **light),
+        "absolute31: sklearn HistGradientBoosting": HistGradientBoostingRegressor(
+            loss="absolute_error", learning_rate=0.1, max_iter=300, max_leaf_nodes=31, min_samples_leaf=20, **hist),
+        "absolute31: lightgbm": lightgbm.LGBMRegressor(
+            objective="l1", learning_rate=0.1, n_estimators=300, num_leaves=31, min_child_samples=20,
+            min_child_weight=0, **light),
+    }
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", required=True)
+    options.add_argument("--magpie", required=True)
+    options.add_argument("--rows", type=int, default=0, help="training rows, all unless said")
+    options.add_argument("--only", default="", help="words; models whose name has one of them")
+    options.add_argument("--ours", default="paper,leaves31,absolute31,best", help="settings of scripts/trees-run.ts")
+    options.add_argument("--seeds", default="1")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--keep", default="", help="folder to leave features.f32, target.f64, split.u8 in")
+    given = options.parse_args()
+    # Read when scikit-learn is first imported.
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)
+    x, y, groups = features(given.data, given.magpie)
+    print(f"{len(y)} rows, {groups.max() + 1} formulas, {x.shape[1]} columns", file=sys.stderr)
+    random = np.random.default_rng(0)
+    test = (random.random(groups.max() + 1) < 0.1)[groups]
+    train = ~test
+    if given.rows:
+        chosen = random.permutation(np.flatnonzero(train))[: given.rows]
+        train = np.zeros(len(y), bool)
+        train[chosen] = True
+    rows = []
+
+    def report(name, seed, predicted, seconds, cpu, **more):
+        error = predicted - y[test]
+        r2 = 1 - (error**2).sum() / ((y[test] - y[test].mean()) ** 2).sum()
+        row = dict(name=name, seed=seed, mae=np.abs(error).mean(), rmse=(error**2).mean() ** 0.5, r2=r2,
+                   seconds=seconds, cpuSeconds=cpu, **more)
+        rows.append(row)
+        print(json.dumps(row), file=sys.stderr)
+
+    wanted = [word for word in given.only.split(",") if word]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or temporary
+        x.tofile(f"{folder}/features.f32")
+        y.astype("<f8").tofile(f"{folder}/target.f64")
+        (train + 2 * test).astype("u1").tofile(f"{folder}/split.u8")
+        for seed in map(int, given.seeds.split(",")):
+            for ours in filter(None, given.ours.split(",")):
+                command = ["node", "--import", "tsx", "scripts/trees-run.ts", folder, str(x.shape[1]), ours, str(seed)]
+                line = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+                made = json.loads(line)
+                predicted = np.fromfile(f"{folder}/predicted.f64")
+                report(f"{ours}: ours", seed, predicted, made.pop("seconds"), made.pop("cpuSeconds"), **made)
+            for name, model in peers(seed, given.threads).items():
+                if wanted and not any(word in name for word in wanted):
+                    continue
+                _, seconds, cpu = measured(lambda: model.fit(x[train], y[train]))
+                report(name, seed, model.predict(x[test]), seconds, cpu)
+    print(json.dumps(dict(rows=int(train.sum()), test=int(test.sum()), columns=x.shape[1], results=rows), indent=1))
+
+
+if __name__ == "__main__":
+    main()
