@@ -456,16 +456,15 @@ export class Grower {
     }
     if (equal) return;
     const parent = sum * sum * inverse[rows];
-    this.bestScore = this.toBeat(parent);
+    let bestScore = this.toBeat(parent);
     this.bestColumn = -1;
     const below = list + listed;
     let n = 0;
     for (let k = list; k < below; k++) {
       const c = lists[k];
       const at = c * localRows;
-      let code = localCodes[at + sorted[at + from]];
       const last = localCodes[at + sorted[at + to - 1]];
-      if (code === last) continue;
+      if (localCodes[at + sorted[at + from]] === last) continue;
       lists[below + n++] = c;
       let end = to;
       let missingSum = 0;
@@ -476,28 +475,39 @@ export class Grower {
       for (let side = 0; side < (missing > 0 ? 2 : 1); side++) {
         let leftSum = side === 0 ? 0 : missingSum;
         const extra = (side === 0 ? 0 : missing) - from;
-        code = localCodes[at + sorted[at + from]];
-        for (let i = from; i < end; i++) {
+        // A split before place i leaves i + extra rows to the left.
+        let i = from;
+        const first = Math.max(from + 1, leafRows - extra);
+        const stop = Math.min(end, rows - leafRows - extra + 1);
+        for (; i < first && i < end; i++) leftSum += localGradients[sorted[at + i]];
+        let code = localCodes[at + sorted[at + i - 1]];
+        for (; i < stop; i++) {
           const place = sorted[at + i];
           const next = localCodes[at + place];
           if (next !== code) {
             const leftRows = i + extra;
-            const rightRows = rows - leftRows;
-            if (rightRows < leafRows) break;
-            if (leftRows >= leafRows) {
-              const rightSum = sum - leftSum;
-              const score = leftSum * leftSum * inverse[leftRows] + rightSum * rightSum * inverse[rightRows];
-              if (score > this.bestScore) this.better(score, c, code, side === 1, leftRows);
+            const rightSum = sum - leftSum;
+            const score = leftSum * leftSum * inverse[leftRows] + rightSum * rightSum * inverse[rows - leftRows];
+            if (score > bestScore) {
+              bestScore = score;
+              this.better(score, c, code, side === 1, leftRows);
             }
             code = next;
           }
           leftSum += localGradients[place];
         }
         if (side === 0 && missing >= leafRows && end - from >= leafRows) {
-          const score = leftSum * leftSum * inverse[end - from] + missingSum * missingSum * inverse[missing];
-          if (score > this.bestScore) this.better(score, c, code, false, end - from);
+          // All that is there against what is missing.
+          const there = sum - missingSum;
+          const score = there * there * inverse[end - from] + missingSum * missingSum * inverse[missing];
+          if (score > bestScore) {
+            bestScore = score;
+            this.better(score, c, localCodes[at + sorted[at + end - 1]], false, end - from);
+          }
         }
       }
+      // Two rows part the same way by every column.
+      if (rows === 2 && this.bestColumn >= 0) break;
     }
     if (this.bestColumn < 0) return;
     const at = this.bestColumn * localRows;
