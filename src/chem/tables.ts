@@ -507,6 +507,14 @@ const isPattern = (path: string): boolean => /[*?[\]{}]/.test(path);
  * ones that are get named), and for a formula column full of numbers.
  */
 export async function readTable(file: string, options: TableOptions, sink: RowSink): Promise<TableRead> {
+  return withTable(file, (connection, source, path) => readOpened(connection, source, path, options, sink));
+}
+
+/** Runs something on a table that has been looked at and has a path that DuckDB takes. @throws DataError */
+async function withTable<T>(
+  file: string,
+  work: (connection: DuckDBConnection, source: Source, path: string) => Promise<T>,
+): Promise<T> {
   const source = await inspect(file);
   let folder: string | undefined;
   try {
@@ -522,7 +530,7 @@ export async function readTable(file: string, options: TableOptions, sink: RowSi
       } else await symlink(path, inner);
       path = inner;
     }
-    return await withConnection((connection) => readOpened(connection, plain, path, options, sink));
+    return await withConnection((connection) => work(connection, plain, path));
   } catch (error) {
     if (error instanceof DataError) throw error;
     throw new DataError(`${file}: cannot be read as a table (${reasonOf(error)}); check that the file is whole`, {
@@ -530,6 +538,147 @@ export async function readTable(file: string, options: TableOptions, sink: RowSi
     });
   } finally {
     if (folder) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** What of a table of numbers is wanted. */
+export interface NumbersOptions {
+  /** Column that is to be predicted; none where only features are wanted. */
+  readonly target?: string;
+  /** Feature columns; unless given, all that hold numbers or nothing. */
+  readonly columns?: readonly string[];
+  /** Column whose equal values belong together. */
+  readonly group?: string;
+}
+
+export interface Numbers {
+  readonly columns: readonly string[];
+  readonly rows: number;
+  /** [rows, columns]; NaN where a cell is empty. */
+  readonly values: Float32Array;
+  /** [rows]; empty without a target. */
+  readonly target: Float64Array;
+  /** A number for each different text of the group column: [rows], undefined without one. */
+  readonly groups?: Uint32Array;
+  /** Columns that were left out because they hold text. */
+  readonly leftOut: readonly string[];
+  /** SHA-256 of the file's bytes, hexadecimal. */
+  readonly sha256: string;
+}
+
+/** Numbers that a table may have at most: 4 GiB of them. */
+const mostNumbers = 2 ** 30;
+
+/**
+ * Reads columns of numbers, a few thousand rows at a time beside what is returned.
+ * @throws DataError for a column that is not there or holds text, a row without a target, and what `readTable` refuses
+ */
+export async function readNumbers(file: string, options: NumbersOptions): Promise<Numbers> {
+  return withTable(file, async (connection, source, path) => {
+    const { format, sha256, bytes } = source;
+    const opened =
+      format === 'csv'
+        ? openCsv(source, path)
+        : format === 'json'
+          ? await openJson(connection, source, path)
+          : await openParquet(connection, file, path);
+    const find = (name: string | undefined, option: string): string | undefined =>
+      name === undefined ? undefined : named(file, opened.columns, name, option);
+    const target = find(options.target, '--target');
+    const group = find(options.group, '--group');
+    const wanted =
+      options.columns?.map((name) => find(name, '--columns')!) ??
+      opened.columns.filter((name) => name !== target && name !== group);
+    if (new Set(wanted).size < wanted.length) throw new DataError(`${file}: a column is named twice in --columns`);
+    if (target !== undefined && wanted.includes(target)) {
+      throw new DataError(`${file}: column ${quoted(target)} is the target, it can't be a feature too`);
+    }
+    const text = (name: string): string => `nullif(trim(${opened.expression(name)}), '')`;
+    const used = [...new Set([...wanted, target, group].filter((name) => name !== undefined))];
+    if (used.length === 0) throw new DataError(`${file}: has no columns of numbers`);
+    const from = opened.from(used);
+    const asked = target === undefined ? wanted : [target, ...wanted];
+    const bad = asked.map(
+      (name) => `count(*) FILTER (TRY_CAST(${text(name)} AS DOUBLE) IS NULL AND ${text(name)} IS NOT NULL)`,
+    );
+    const [counted] = (await connection.runAndReadAll(`SELECT count(*), ${bad.join(', ')} FROM ${from}`)).getRowsJS();
+    const [rows, ...texts] = counted.map(Number);
+    if (format === 'csv') await refuseRejects(connection, file);
+    if (rows > freeRows + mostRowsAByte * bytes) {
+      throw new DataError(`${file}: has ${rows} rows in ${bytes} bytes, as no table of numbers does`);
+    }
+    const isText = new Set(asked.filter((_, i) => texts[i] > 0));
+    for (const name of options.columns ? asked : asked.slice(0, target === undefined ? 0 : 1)) {
+      if (isText.has(name)) {
+        const cells = texts[asked.indexOf(name)];
+        throw new DataError(
+          `${file}: column ${quoted(name)} has ${cells} cells that are no numbers; correct them, or leave them empty`,
+        );
+      }
+    }
+    const columns = wanted.filter((name) => !isText.has(name));
+    if (columns.length === 0)
+      throw new DataError(`${file}: has no columns of numbers beside the target; there are ${listOf(opened.columns)}`);
+    if (rows * columns.length > mostNumbers) {
+      throw new DataError(
+        `${file}: ${rows} rows of ${columns.length} columns are over ${mostNumbers} numbers; choose with --columns`,
+      );
+    }
+    const number = (name: string): string => `TRY_CAST(${text(name)} AS DOUBLE)`;
+    const selected = [...columns.map(number), ...(target === undefined ? [] : [number(target)])];
+    const result = await connection.stream(
+      `SELECT ${[...selected, ...(group === undefined ? [] : [opened.expression(group)])].join(', ')} FROM ${opened.from(used)}`,
+    );
+    const values = new Float32Array(rows * columns.length);
+    const targets = new Float64Array(target === undefined ? 0 : rows);
+    const groups = group === undefined ? undefined : new Uint32Array(rows);
+    const known = new Map<string | null, number>();
+    let at = 0;
+    for (let chunk = await result.fetchChunk(); chunk && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+      for (let c = 0; c < columns.length; c++) {
+        const cells = chunk.getColumnValues(c) as (number | null)[];
+        for (let i = 0; i < cells.length; i++) values[(at + i) * columns.length + c] = cells[i] ?? Number.NaN;
+      }
+      if (target !== undefined) {
+        const cells = chunk.getColumnValues(columns.length) as (number | null)[];
+        for (let i = 0; i < cells.length; i++) {
+          if (cells[i] === null || !Number.isFinite(cells[i])) {
+            const what = cells[i] === null ? 'empty' : String(cells[i]);
+            throw new DataError(`${file}: row ${at + i + 1}: its ${quoted(target)} is ${what}; leave the row out`);
+          }
+          targets[at + i] = cells[i]!;
+        }
+      }
+      if (groups) {
+        const cells = chunk.getColumnValues(selected.length) as (string | null)[];
+        for (let i = 0; i < cells.length; i++) {
+          let id = known.get(cells[i]);
+          if (id === undefined) known.set(cells[i], (id = known.size));
+          groups[at + i] = id;
+        }
+      }
+      at += chunk.rowCount;
+    }
+    return {
+      columns,
+      rows,
+      values,
+      target: targets,
+      groups,
+      leftOut: wanted.filter((name) => isText.has(name)),
+      sha256,
+    };
+  });
+}
+
+/** @throws DataError naming the first line that is no row */
+async function refuseRejects(connection: DuckDBConnection, file: string): Promise<void> {
+  const rejects = await connection.runAndReadAll(
+    'SELECT min(line), count(DISTINCT line) FROM reject_errors WHERE scan_id = (SELECT max(scan_id) FROM reject_scans)',
+  );
+  const [line, lines] = rejects.getRowsJS()[0].map(Number);
+  if (lines > 0) {
+    throw new DataError(`${file}: line ${line}: is no row of this table (${lines} such lines); correct or remove them`);
   }
 }
 

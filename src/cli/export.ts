@@ -6,6 +6,8 @@ import { writeWeights } from '../models/checkpoint.ts';
 import { elemNetState } from '../models/elemnet.ts';
 import { findCheckpoint, makeTrainer } from '../models/run.ts';
 import { generatorState } from '../models/sampler.ts';
+import { isTrees, readTrees } from '../models/trees/files.ts';
+import { writeOnnx } from '../models/trees/onnx.ts';
 import { note, standardOptions } from './common.ts';
 
 interface ExportOptions {
@@ -20,17 +22,19 @@ export function exportModel(): Command {
   const command = new Command('export')
     .description('write a trained model without what only training needs')
     .argument('<run>', 'run folder, or model file')
-    .requiredOption('--out <file>', 'where to write: .safetensors')
+    .requiredOption('--out <file>', 'where to write: .safetensors, of trees .onnx')
     .option('--float16', 'halve the file: weights rounded to float16')
     .option('--best', 'the best checkpoint of the run instead of the last')
     .option('--force', 'overwrite the file')
     .addHelpText(
       'after',
       '\nOf a GAN the generator is kept (its averaged weights where it has them), of an autoencoder both networks; generate,\n' +
-        'autoencoder and predict take the file, training cannot go on from it.',
+        'autoencoder and predict take the file, training cannot go on from it. Trees go to .onnx: one TreeEnsembleRegressor of\n' +
+        'ai.onnx.ml.',
     )
     .action((path: string, options: ExportOptions) => {
       const { out } = options;
+      if (existsSync(path) && isTrees(path)) return exportTrees(path, options);
       if (!out.endsWith('.safetensors'))
         throw new ConfigError(`export: --out takes a name that ends in .safetensors, not ${out}`);
       if (existsSync(out) && !options.force) throw new DataError(`${out}: it exists; take another name, or --force`);
@@ -51,4 +55,15 @@ export function exportModel(): Command {
       else note(`wrote ${bytes} bytes to ${out}: ${config.model} after ${step} steps`);
     });
   return standardOptions(command, 'matgan export runs/icsd --float16 --out icsd.safetensors');
+}
+
+function exportTrees(path: string, { out, force, float16, best, json }: ExportOptions): void {
+  if (!out.endsWith('.onnx')) throw new ConfigError(`export: trees go to a name that ends in .onnx, not ${out}`);
+  if (float16 || best) throw new ConfigError(`export: ${float16 ? '--float16' : '--best'} is nothing that trees have`);
+  if (existsSync(out) && !force) throw new DataError(`${out}: it exists; take another name, or --force`);
+  const model = readTrees(path);
+  writeOnnx(out, model);
+  const result = { model: 'trees', trees: model.forest.starts.length - 1, bytes: statSync(out).size, out };
+  if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
+  else note(`wrote ${result.bytes} bytes to ${out}: ${result.trees} trees as ONNX`);
 }

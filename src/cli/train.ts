@@ -37,6 +37,7 @@ import { sample } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
 import { judge, reportText, writeReport } from './property.ts';
+import { trainTreesCommand } from './trees.ts';
 
 interface TrainOptions {
   target?: string;
@@ -85,6 +86,7 @@ export function train(): Command {
       'elemnet-best',
     ),
   );
+  command.addCommand(trainTreesCommand());
   return command;
 }
 

@@ -7,6 +7,7 @@ import { compileModule, type Kernel, PipelineCache, shaderSource } from '../../s
 import { subgroupKernels } from '../../src/kernels/subgroup.ts';
 import { kernels } from '../../src/kernels/table.ts';
 import { tiledKernels } from '../../src/kernels/tile.ts';
+import { treesKernels } from '../../src/kernels/trees.ts';
 import { tsneKernels } from '../../src/kernels/tsne.ts';
 import { packageRoot } from '../../src/paths.ts';
 import { describeGpu } from '../gpu.ts';
@@ -21,9 +22,12 @@ describeGpu('shaders', () => {
   });
   afterAll(() => device.destroy());
 
-  it.each(Object.entries<Kernel>({ ...kernels, ...tsneKernels }))('%s compiles', async (_, { files }) => {
-    await expect(compileModule(device, files)).resolves.toBeDefined();
-  });
+  it.each(Object.entries<Kernel>({ ...kernels, ...treesKernels, ...tsneKernels }))(
+    '%s compiles',
+    async (_, { files }) => {
+      await expect(compileModule(device, files)).resolves.toBeDefined();
+    },
+  );
 
   it.for(
     [...tiledKernels(), ...subgroupKernels()].map(
@@ -35,7 +39,11 @@ describeGpu('shaders', () => {
   });
 
   it('every file of shaders/ is used, and by the names in the table', () => {
-    const all = [...Object.values<Kernel>({ ...kernels, ...tsneKernels }), ...tiledKernels(), ...subgroupKernels()];
+    const all = [
+      ...Object.values<Kernel>({ ...kernels, ...treesKernels, ...tsneKernels }),
+      ...tiledKernels(),
+      ...subgroupKernels(),
+    ];
     const used = new Set(all.flatMap(({ files }) => files));
     const found = readdirSync(`${packageRoot}/shaders`).map((name) => name.replace(/\.wgsl$/, ''));
     // The ceilings are measured by two kernels of their own; `scatter` draws.

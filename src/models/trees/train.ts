@@ -3,11 +3,11 @@ import { Stream } from '../../autograd/philox.ts';
 import { ConfigError, DataError } from '../../errors.ts';
 import { type Binned, binTable, checkTable, missingBin, type Table } from './bins.ts';
 import type { TreesConfig } from './config.ts';
-import type { Forest } from './forest.ts';
+import { type Forest, predict } from './forest.ts';
 import { Grower, type Histogrammer } from './grow.ts';
 
 /** Streams of random numbers: what is set aside, and from here on one for each tree. */
-const streams = { aside: 0, firstTree: 16 };
+const streams = { aside: 0, leaveOut: 1, firstTree: 16 };
 
 /** What training tells after each tree. */
 export interface TreeLog {
@@ -46,7 +46,13 @@ export function checkTarget(target: Float64Array, rows: number): void {
  * Draws about a share of the rows, whole groups at a time.
  * @returns 1 for each row that is drawn. Some row is left on either side where there are two groups
  */
-export function setAside(rows: number, share: number, seed: number, groups?: Uint32Array): Uint8Array {
+export function setAside(
+  rows: number,
+  share: number,
+  seed: number,
+  groups?: Uint32Array,
+  stream: number = streams.aside,
+): Uint8Array {
   const index = new Map<number, number>();
   const group = Uint32Array.from({ length: rows }, (_, row) => {
     const key = groups ? groups[row] : row;
@@ -56,7 +62,7 @@ export function setAside(rows: number, share: number, seed: number, groups?: Uin
   });
   const count = index.size;
   const wanted = share === 0 || count < 2 ? 0 : Math.min(count - 1, Math.max(1, Math.round(share * count)));
-  const drawn = drawOf(count, wanted, new Stream(seed, streams.aside));
+  const drawn = drawOf(count, wanted, new Stream(seed, stream));
   return Uint8Array.from(group, (at) => drawn[at]);
 }
 
@@ -126,6 +132,51 @@ export async function trainTrees(
     if (log.loss === 0) break;
   }
   return { forest: boosting.forest(earlyStopping ? best.trees : undefined), history };
+}
+
+/**
+ * Trains on all but a share of the rows (`leaveOut`), and measures on these: `mae`, `rmse` and `r2`; nothing where none are left out.
+ * @returns also the number of rows trained on. @throws DataError, ConfigError
+ */
+export async function trainMeasured(
+  table: Table,
+  target: Float64Array,
+  config: TreesConfig,
+  options: TreesOptions = {},
+): Promise<Trained & { measured: Record<string, number>; trained: number }> {
+  const { rows, columns, values } = table;
+  checkTable(table, options.names);
+  checkTarget(target, rows);
+  const { groups } = options;
+  const apart = setAside(rows, config.leaveOut, config.seed, groups, streams.leaveOut);
+  const part = (side: number): { table: Table; target: Float64Array; groups?: Uint32Array } => {
+    const own = Uint32Array.from(indices(rows, (row) => apart[row] === side));
+    const x = new Float32Array(own.length * columns);
+    for (let i = 0; i < own.length; i++) x.set(values.subarray(own[i] * columns, (own[i] + 1) * columns), i * columns);
+    return {
+      table: { rows: own.length, columns, values: x },
+      target: Float64Array.from(own, (row) => target[row]),
+      groups: groups && Uint32Array.from(own, (row) => groups[row]),
+    };
+  };
+  const train = part(0);
+  const made = await trainTrees(train.table, train.target, config, { ...options, groups: train.groups });
+  const unseen = part(1);
+  const measured = unseen.table.rows > 0 ? errorsOf(predict(made.forest, unseen.table.values), unseen.target) : {};
+  return { ...made, measured, trained: train.table.rows };
+}
+
+/** Mean absolute and root mean square error, and the share of the variance explained (0 where there is none). */
+export function errorsOf(predicted: Float64Array, target: Float64Array): { mae: number; rmse: number; r2: number } {
+  const n = target.length;
+  const centre = mean(target);
+  let [absolute, squared, variance] = [0, 0, 0];
+  for (let i = 0; i < n; i++) {
+    absolute += Math.abs(predicted[i] - target[i]);
+    squared += (predicted[i] - target[i]) ** 2;
+    variance += (target[i] - centre) ** 2;
+  }
+  return { mae: absolute / n, rmse: Math.sqrt(squared / n), r2: variance > 0 ? 1 - squared / variance : 0 };
 }
 
 function* indices(rows: number, counts: (row: number) => boolean): Generator<number> {

@@ -1,0 +1,180 @@
+import { existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import cliProgress from 'cli-progress';
+import { Command } from 'commander';
+import { readNumbers } from '../chem/tables.ts';
+import { ConfigError, DataError, DeviceError } from '../errors.ts';
+import { type Device, openDevice } from '../kernels/device.ts';
+import type { Binned } from '../models/trees/bins.ts';
+import { loadTreesConfig, treesPresetNames } from '../models/trees/config.ts';
+import { writeTrees } from '../models/trees/files.ts';
+import { importances } from '../models/trees/forest.ts';
+import { GpuHistogrammer, measure } from '../models/trees/gpu.ts';
+import type { Histogrammer } from '../models/trees/grow.ts';
+import { trainMeasured } from '../models/trees/train.ts';
+import { deviceOption, integer, note, standardOptions } from './common.ts';
+
+interface TreesOptions {
+  data: string;
+  target: string;
+  columns?: string[];
+  group?: string;
+  preset: string;
+  config?: string;
+  trees?: number;
+  seed?: number;
+  out?: string;
+  force?: boolean;
+  device: 'auto' | 'gpu' | 'reference';
+  printConfig?: boolean;
+  json?: boolean;
+}
+
+/** `matgan train trees`: boosted trees on the numbers of a table. */
+export function trainTreesCommand(): Command {
+  const command = new Command('trees')
+    .description('train gradient-boosted trees on columns of numbers')
+    .requiredOption(
+      '--data <file>',
+      'table of numbers (CSV, TSV, JSON, JSONL, Parquet, also .gz); empty cells are missing values',
+    )
+    .requiredOption('--target <column>', 'column to predict')
+    .option('--columns <names...>', 'feature columns; all others that hold numbers if not given')
+    .option('--group <column>', 'rows with the same value here, such as a formula, are set aside together')
+    .option('--preset <name>', `settings to start from: ${treesPresetNames().join(', ')}`, 'best')
+    .option('--config <file>', 'YAML or JSON with settings laid over the preset')
+    .option('--trees <n>', 'number of trees, at most', integer(1, 100_000))
+    .option('--seed <n>', 'seed of everything random', integer(0))
+    .option('--out <file>', 'model to write: .safetensors')
+    .option('--force', 'overwrite the file')
+    .option('--print-config', 'print the settings that would be used, and stop')
+    .addOption(deviceOption())
+    .addHelpText(
+      'after',
+      '\nHistograms are summed on the processor, or on a graphics card where it is measured to be faster (never by software\n' +
+        'adapters unless --device gpu asks for them); the trees are the same to the bit.',
+    )
+    .action(run);
+  return standardOptions(
+    command,
+    'matgan train trees --data features.csv --target band_gap_ev --group formula --out gap.safetensors',
+  );
+}
+
+async function run(options: TreesOptions): Promise<void> {
+  const { preset, config: file, trees, seed } = options;
+  const overrides = Object.fromEntries(Object.entries({ trees, seed }).filter(([, value]) => value !== undefined));
+  const config = loadTreesConfig({ preset, file, overrides });
+  if (options.printConfig) {
+    process.stdout.write(`${JSON.stringify(config, null, 2)}\n`);
+    return;
+  }
+  const { out } = options;
+  if (out === undefined) throw new ConfigError('train trees: it needs --out FILE.safetensors for the model');
+  if (!out.endsWith('.safetensors')) {
+    throw new ConfigError(`train trees: --out takes a name that ends in .safetensors, not ${out}`);
+  }
+  if (existsSync(out) && (!options.force || statSync(out).isDirectory())) {
+    throw new DataError(`${out}: it exists; take another name, or --force`);
+  }
+  if (!existsSync(dirname(out)))
+    throw new DataError(`${out}: the folder ${dirname(out)} does not exist; create it first`);
+  const table = await readNumbers(options.data, options);
+  const { rows, columns } = table;
+  const left = table.leftOut.length > 0 ? `; ${table.leftOut.length} columns of text left out` : '';
+  note(`${rows} rows, ${columns.length} columns${left}`);
+  const devices: { device?: Device; engine?: GpuHistogrammer } = {};
+  let stop = false;
+  const onInterrupt = (): void => {
+    stop = true;
+  };
+  process.once('SIGINT', onInterrupt);
+  const bar = process.stderr.isTTY
+    ? new cliProgress.SingleBar({
+        format: '{bar} {value}/{total} trees | loss {loss} | {eta_formatted} left',
+        stream: process.stderr,
+        hideCursor: true,
+      })
+    : undefined;
+  const began = performance.now();
+  try {
+    bar?.start(config.trees, 0, { loss: '-' });
+    const { forest, history, measured, trained } = await trainMeasured(
+      { rows, columns: columns.length, values: table.values },
+      table.target,
+      config,
+      {
+        names: columns,
+        groups: table.groups,
+        engine: (binned, bits) => engineFor(options.device, binned, bits, devices),
+        onTree: ({ trees: n, loss, validation }) => bar?.update(n, { loss: (validation ?? loss).toPrecision(4) }),
+        interrupted: () => stop,
+      },
+    );
+    bar?.stop();
+    const seconds = (performance.now() - began) / 1000;
+    writeTrees(out, {
+      forest,
+      config,
+      columns,
+      descriptors: '',
+      target: options.target,
+      data: { rows: trained, fingerprint: table.sha256 },
+      measured,
+    });
+    const { gain } = importances(forest);
+    const order = [...gain.keys()].sort((a, b) => gain[b] - gain[a] || a - b).filter((c) => gain[c] > 0);
+    const best = order.slice(0, 10).map((c) => ({ column: columns[c], gain: gain[c] }));
+    const made = forest.starts.length - 1;
+    if (options.json) {
+      const { loss } = history[history.length - 1];
+      process.stdout.write(
+        `${JSON.stringify({ rows: trained, columns: columns.length, trees: made, loss, ...measured, seconds, importances: best, out })}\n`,
+      );
+      return;
+    }
+    const errors = Object.entries(measured).map(([name, value]) => `${name} ${value.toPrecision(4)}`);
+    note(
+      `${made} trees of ${trained} rows in ${seconds.toFixed(1)} s; ${errors.join(', ') || 'nothing set aside to measure'}`,
+    );
+    note(
+      `most gain: ${
+        best
+          .slice(0, 5)
+          .map(({ column, gain: g }) => `${column} ${(100 * g).toFixed(1)} %`)
+          .join(', ') || 'none'
+      }`,
+    );
+    note(`wrote ${statSync(out).size} bytes to ${out}`);
+  } finally {
+    bar?.stop();
+    process.off('SIGINT', onInterrupt);
+    devices.engine?.destroy();
+    devices.device?.destroy();
+  }
+}
+
+/** What sums histograms: the device where it was asked for, or is a card that is measured to be faster. */
+async function engineFor(
+  choice: TreesOptions['device'],
+  binned: Binned,
+  bits: number,
+  made: { device?: Device; engine?: GpuHistogrammer },
+): Promise<Histogrammer | undefined> {
+  if (choice === 'reference') return undefined;
+  try {
+    made.device = await openDevice({ boundsChecks: false });
+    if (made.device.info.software && choice === 'auto') return undefined;
+    made.engine = new GpuHistogrammer(made.device, binned);
+  } catch (error) {
+    if (choice === 'gpu' || !(error instanceof DeviceError)) throw error;
+    return undefined;
+  }
+  if (choice === 'gpu') return made.engine;
+  const times = await measure(made.engine, binned, bits);
+  const text = times.map(
+    ({ rows, processor, device }) => `${rows} rows ${processor.toFixed(1)}/${device.toFixed(1)} ms`,
+  );
+  note(`histograms, processor/device: ${text.join(', ')}`);
+  return made.engine;
+}
