@@ -61,12 +61,12 @@ describe('a table of numbers', () => {
     return at(name);
   };
   it.each<[string, string, Parameters<typeof readNumbers>[1], RegExp]>([
-    ['no such target', 'a,y\n1,2\n', { target: 'z' }, /has no column z \(--target\); there are a, y/],
-    ['no such column', 'a,y\n1,2\n', { target: 'y', columns: ['q'] }, /has no column q \(--columns\)/],
-    ['a target of text', 'a,y\n1,2\n1,x\n', { target: 'y' }, /column y has 1 cells that are no numbers/],
-    ['an empty target', 'a,y\n1,2\n1,\n', { target: 'y' }, /row 2: its y is empty; leave the row out/],
-    ['a NaN target', 'a,y\n1,2\n1,NaN\n', { target: 'y' }, /row 2: its y is NaN/],
-    ['a column of text that is asked for', 'a,y\nu,2\n', { target: 'y', columns: ['a'] }, /column a has 1 cells/],
+    ['no such target', 'a,y\n1,2\n', { target: 'z' }, /has no column "z" \(--target\); there are "a", "y"/],
+    ['no such column', 'a,y\n1,2\n', { target: 'y', columns: ['q'] }, /has no column "q" \(--columns\)/],
+    ['a target of text', 'a,y\n1,2\n1,x\n', { target: 'y' }, /column "y" has 1 cells that are no numbers/],
+    ['an empty target', 'a,y\n1,2\n1,\n', { target: 'y' }, /row 2: its "y" is empty; leave the row out/],
+    ['a NaN target', 'a,y\n1,2\n1,NaN\n', { target: 'y' }, /row 2: its "y" is NaN/],
+    ['a column of text that is asked for', 'a,y\nu,2\n', { target: 'y', columns: ['a'] }, /column "a" has 1 cells/],
     [
       'the target as a feature',
       'a,y\n1,2\n',
@@ -74,7 +74,7 @@ describe('a table of numbers', () => {
       /is the target, it can't be a feature too/,
     ],
     ['a column twice', 'a,y\n1,2\n', { columns: ['a', 'A'] }, /named twice/],
-    ['text alone', 'a,y\nu,2\n', { target: 'y' }, /no columns of numbers beside the target; there are a, y/],
+    ['text alone', 'a,y\nu,2\n', { target: 'y' }, /no columns of numbers beside the target; there are "a", "y"/],
     ['a line too long', 'a,y\n1,2\n1,2,3,4\n', { target: 'y' }, /line 3: is no row of this table \(1 such lines\)/],
   ])('%s is refused', async (_, text, options, message) => {
     await expect(readNumbers(put('bad.csv', text), options)).rejects.toThrow(message);
@@ -137,7 +137,7 @@ describe('matgan train trees', () => {
     ['another ending', ['--out', at('x.json')], /ends in \.safetensors/],
     ['no such folder', ['--out', at('no/x.safetensors')], /does not exist; create it first/],
     ['no such preset', ['--out', at('x.safetensors'), '--preset', 'bst'], /there is none \(did you mean best\?\)/],
-    ['no such column', ['--out', at('x.safetensors'), '--columns', 'a', 'zz'], /has no column zz/],
+    ['no such column', ['--out', at('x.safetensors'), '--columns', 'a', 'zz'], /has no column "zz"/],
   ])('%s: one line, 2', async (_, more, message) => {
     const { status, stdout, stderr } = await train(...more);
     expect([status, stdout]).toEqual([2, '']);
