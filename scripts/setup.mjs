@@ -51,6 +51,8 @@ function dependencies() {
     cwd: root,
     stdio: ['ignore', 2, 2],
     shell: process.platform === 'win32' && npm.length === 1,
+    // onnxruntime (for tests) would fetch CUDA's libraries.
+    env: { ONNXRUNTIME_NODE_INSTALL: 'skip', ...process.env },
   });
   if (result.status !== 0) {
     throw new Error(`npm ci failed${result.error ? ` (${result.error.message})` : ': its message stands above'}`);

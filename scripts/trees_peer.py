@@ -98,9 +98,6 @@ def peers(seed, threads):
             learning_rate=0.1, max_iter=300, max_leaf_nodes=31, min_samples_leaf=20, **hist),
         "leaves31: lightgbm": lightgbm.LGBMRegressor(
             learning_rate=0.1, n_estimators=300, num_leaves=31, min_child_samples=20, min_child_weight=0, **light),
-        "paper: lightgbm": lightgbm.LGBMRegressor(
-            learning_rate=0.06, n_estimators=100, max_depth=20, num_leaves=100_000, min_child_samples=1,
-            min_child_weight=0, subsample=0.4, subsample_freq=1, **light),
         "absolute31: sklearn HistGradientBoosting": HistGradientBoostingRegressor(
             loss="absolute_error", learning_rate=0.1, max_iter=300, max_leaf_nodes=31, min_samples_leaf=20, **hist),
         "absolute31: lightgbm": lightgbm.LGBMRegressor(
