@@ -29,6 +29,8 @@ export interface Histogrammer {
 export const histogramStride = 512;
 /** Nodes of no more rows are grown on sorted columns; the places of their rows fit in a byte. */
 const localRows = 256;
+/** Nodes of no more rows stop at the first column that parts them as well as any parting can. */
+const tinyRows = 8;
 /** Bytes of histograms that wait for their nodes' turn, at most; nodes beyond sum their rows again. */
 const mostWaiting = 2 ** 28;
 /** Threshold of a split of all values from the missing ones: the largest float32. */
@@ -102,6 +104,9 @@ export class Grower {
   private readonly flags = new Uint8Array(localRows);
   private readonly aside = new Uint8Array(localRows);
   private readonly tally = new Uint32Array(256);
+  // Tiny nodes: code · 256 + place, and gradients, sorted.
+  private readonly keys = new Int32Array(tinyRows);
+  private readonly ascending = new Float64Array(tinyRows);
   private readonly lists: Uint16Array;
 
   /** @param mostRows that a tree sees */
@@ -404,9 +409,9 @@ export class Grower {
       const at = row * across;
       for (let k = 0; k < columns.length; k++) localCodes[columns[k] * localRows + i] = byRow[at + columns[k]];
     }
-    for (let k = 0; k < columns.length; k++) {
+    lists.set(columns);
+    for (let k = 0; k < columns.length && rows > tinyRows; k++) {
       const at = columns[k] * localRows;
-      lists[k] = columns[k];
       if (rows < 24) {
         for (let i = 0; i < rows; i++) {
           const code = localCodes[at + i];
@@ -445,6 +450,10 @@ export class Grower {
     const { leafRows, depth: deepest } = this.limits;
     const rows = to - from;
     if (rows < 2 * leafRows || depth >= deepest) return;
+    if (rows <= tinyRows) {
+      this.visitTiny(index, from, to, depth, list, listed, offset);
+      return;
+    }
     const { lists, sorted, localCodes, localGradients, places, inverse, flags, aside } = this;
     let sum = 0;
     let equal = true;
@@ -506,8 +515,6 @@ export class Grower {
           }
         }
       }
-      // Two rows part the same way by every column.
-      if (rows === 2 && this.bestColumn >= 0) break;
     }
     if (this.bestColumn < 0) return;
     const at = this.bestColumn * localRows;
@@ -523,8 +530,9 @@ export class Grower {
     }
     const middle = from + split.leftRows;
     part(places, 0, from, to, flags, aside);
-    // Leaves need no columns.
-    if (depth + 1 < deepest && (middle - from >= 2 * leafRows || to - middle >= 2 * leafRows)) {
+    // Leaves and tiny nodes need no sorted columns.
+    const least = Math.max(tinyRows + 1, 2 * leafRows);
+    if (depth + 1 < deepest && (middle - from >= least || to - middle >= least)) {
       for (let k = below; k < below + n; k++) part(sorted, lists[k] * localRows, from, to, flags, aside);
     }
     const left = this.make(offset + from, offset + middle);
@@ -533,6 +541,99 @@ export class Grower {
     this.right[index] = right;
     this.visit(left, from, middle, depth + 1, below, n, offset);
     this.visit(right, middle, to, depth + 1, below, n, offset);
+  }
+
+  /** A node of very few rows: each column is sorted when it is looked at, and hardly any is. */
+  private visitTiny(
+    index: number,
+    from: number,
+    to: number,
+    depth: number,
+    list: number,
+    listed: number,
+    offset: number,
+  ): void {
+    const { leafRows, depth: deepest } = this.limits;
+    const rows = to - from;
+    if (rows < 2 * leafRows || depth >= deepest) return;
+    const { lists, localCodes, localGradients, places, inverse, flags, keys, ascending } = this;
+    let sum = 0;
+    for (let i = 0; i < rows; i++) {
+      const g = localGradients[places[from + i]];
+      sum += g;
+      let j = i;
+      for (; j > 0 && ascending[j - 1] > g; j--) ascending[j] = ascending[j - 1];
+      ascending[j] = g;
+    }
+    if (ascending[0] === ascending[rows - 1]) return;
+    const parent = sum * sum * inverse[rows];
+    let bestScore = this.toBeat(parent);
+    this.bestColumn = -1;
+    // No parting beats the best of those into the smaller and the larger gradients.
+    let bound = 0;
+    let leftSum = 0;
+    for (let leftRows = 1; leftRows < rows; leftRows++) {
+      leftSum += ascending[leftRows - 1];
+      if (leftRows < leafRows || rows - leftRows < leafRows) continue;
+      const rightSum = sum - leftSum;
+      bound = Math.max(bound, leftSum * leftSum * inverse[leftRows] + rightSum * rightSum * inverse[rows - leftRows]);
+    }
+    for (let k = list; k < list + listed && bestScore < bound; k++) {
+      const c = lists[k];
+      const at = c * localRows;
+      for (let i = 0; i < rows; i++) {
+        const place = places[from + i];
+        const key = (localCodes[at + place] << 8) | place;
+        let j = i;
+        for (; j > 0 && keys[j - 1] > key; j--) keys[j] = keys[j - 1];
+        keys[j] = key;
+      }
+      if (keys[0] >> 8 === keys[rows - 1] >> 8) continue;
+      let end = rows;
+      let missingSum = 0;
+      while (keys[end - 1] >> 8 === missingBin) missingSum += localGradients[keys[--end] & 255];
+      const missing = rows - end;
+      for (let side = 0; side < (missing > 0 ? 2 : 1); side++) {
+        leftSum = side === 0 ? 0 : missingSum;
+        const extra = side === 0 ? 0 : missing;
+        // Before a place i that is the first missing one: all that is there against them.
+        for (let i = 0; i < end + (side === 0 && missing > 0 ? 1 : 0); i++) {
+          const leftRows = i + extra;
+          if (i > 0 && keys[i] >> 8 !== keys[i - 1] >> 8 && leftRows >= leafRows && rows - leftRows >= leafRows) {
+            const rightSum = sum - leftSum;
+            const score = leftSum * leftSum * inverse[leftRows] + rightSum * rightSum * inverse[rows - leftRows];
+            if (score > bestScore) {
+              bestScore = score;
+              this.better(score, c, keys[i - 1] >> 8, side === 1, leftRows);
+            }
+          }
+          leftSum += localGradients[keys[i] & 255];
+        }
+      }
+    }
+    if (this.bestColumn < 0) return;
+    const at = this.bestColumn * localRows;
+    let next = missingBin;
+    let missing = false;
+    for (let i = from; i < to; i++) {
+      const code = localCodes[at + places[i]];
+      if (code === missingBin) missing = true;
+      else if (code > this.bestBin && code < next) next = code;
+    }
+    const split = this.splitAt(next === missingBin ? -1 : next, missing, rows, parent);
+    this.record(index, split);
+    for (let i = from; i < to; i++) {
+      const code = localCodes[at + places[i]];
+      flags[places[i]] = code <= split.bin || (split.missingLeft && code === missingBin) ? 1 : 0;
+    }
+    part(places, 0, from, to, flags, this.aside);
+    const middle = from + split.leftRows;
+    const left = this.make(offset + from, offset + middle);
+    const right = this.make(offset + middle, offset + to);
+    this.left[index] = left;
+    this.right[index] = right;
+    this.visitTiny(left, from, middle, depth + 1, list, listed, offset);
+    this.visitTiny(right, middle, to, depth + 1, list, listed, offset);
   }
 }
 
