@@ -42,3 +42,4 @@ export { checkModel, checkTrainer, type ModelCheckOptions } from './models/gradc
 export { findCheckpoint, loadTrainingData, makeTrainer, type RunOptions, train } from './models/run.ts';
 export { readSafetensors, writeSafetensors } from './models/safetensors.ts';
 export { sample } from './models/sampler.ts';
+export * as trees from './models/trees/index.ts';

@@ -269,7 +269,7 @@ export class Grower {
     const { sum, columns } = node;
     const rows = node.end - node.start;
     const parent = sum * sum * inverse[rows];
-    this.bestScore = this.toBeat(parent);
+    let bestScore = this.toBeat(parent);
     this.bestColumn = -1;
     const kept = new Uint16Array(columns.length);
     let n = 0;
@@ -296,7 +296,10 @@ export class Grower {
         if (rightRows < leafRows) break;
         const rightSum = sum - leftSum;
         const score = leftSum * leftSum * inverse[leftRows] + rightSum * rightSum * inverse[rightRows];
-        if (score > this.bestScore) this.better(score, c, (k - at) >> 1, false, leftRows);
+        if (score > bestScore) {
+          bestScore = score;
+          this.better(score, c, (k - at) >> 1, false, leftRows);
+        }
       }
       if (constant) continue;
       kept[n++] = c;
@@ -313,7 +316,10 @@ export class Grower {
         if (rightRows < leafRows) break;
         const rightSum = sum - leftSum;
         const score = leftSum * leftSum * inverse[leftRows] + rightSum * rightSum * inverse[rightRows];
-        if (score > this.bestScore) this.better(score, c, (k - at) >> 1, true, leftRows);
+        if (score > bestScore) {
+          bestScore = score;
+          this.better(score, c, (k - at) >> 1, true, leftRows);
+        }
       }
     }
     node.columns = kept.subarray(0, n);

@@ -1,4 +1,5 @@
 /** Gradient boosting (Friedman, Annals of Statistics 29, 2001): each tree follows the gradient of the loss on a draw of the rows. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { Stream } from '../../autograd/philox.ts';
 import { ConfigError, DataError } from '../../errors.ts';
 import { type Binned, binTable, checkTable, missingBin, type Table } from './bins.ts';
@@ -126,6 +127,8 @@ export async function trainTrees(
     }
     history.push(log);
     options.onTree?.(log);
+    // Signals and timers get through.
+    await turn();
     if (options.interrupted?.()) break;
     if (earlyStopping && tree - best.trees >= earlyStopping.patience) break;
     // Nothing is left to learn: every later tree would be the same single leaf.
@@ -263,7 +266,8 @@ class Boosting {
     }
     // A power of two: residuals that are whole numbers of it stay exact.
     const bits = gradientBits(sampled);
-    const scale = largest === 0 ? 1 : 2 ** (bits - (absolute ? 0 : Math.ceil(Math.log2(largest))));
+    // Residuals below 2^-400 are none, and squares of the scale stay numbers.
+    const scale = largest === 0 ? 1 : 2 ** (bits - (absolute ? 0 : Math.max(-400, Math.ceil(Math.log2(largest)))));
     for (let i = 0; i < train.length; i++) {
       const row = train[i];
       whole[row] = Math.round((absolute ? Math.sign(residual[row]) : residual[row]) * scale);
