@@ -7,7 +7,6 @@ import { elemNetState } from '../models/elemnet.ts';
 import { findCheckpoint, makeTrainer } from '../models/run.ts';
 import { generatorState } from '../models/sampler.ts';
 import { isTrees, readTrees } from '../models/trees/files.ts';
-import { writeOnnx } from '../models/trees/onnx.ts';
 import { note, standardOptions } from './common.ts';
 
 interface ExportOptions {
@@ -32,9 +31,9 @@ export function exportModel(): Command {
         'autoencoder and predict take the file, training cannot go on from it. Trees go to .onnx: one TreeEnsembleRegressor of\n' +
         'ai.onnx.ml.',
     )
-    .action((path: string, options: ExportOptions) => {
+    .action(async (path: string, options: ExportOptions) => {
       const { out } = options;
-      if (existsSync(path) && isTrees(path)) return exportTrees(path, options);
+      if (existsSync(path) && isTrees(path)) return await exportTrees(path, options);
       if (!out.endsWith('.safetensors'))
         throw new ConfigError(`export: --out takes a name that ends in .safetensors, not ${out}`);
       if (existsSync(out) && !options.force) throw new DataError(`${out}: it exists; take another name, or --force`);
@@ -57,7 +56,8 @@ export function exportModel(): Command {
   return standardOptions(command, 'matgan export runs/icsd --float16 --out icsd.safetensors');
 }
 
-function exportTrees(path: string, { out, force, float16, best, json }: ExportOptions): void {
+async function exportTrees(path: string, { out, force, float16, best, json }: ExportOptions): Promise<void> {
+  const { writeOnnx } = await import('../models/trees/onnx.ts');
   if (!out.endsWith('.onnx')) throw new ConfigError(`export: trees go to a name that ends in .onnx, not ${out}`);
   if (float16 || best) throw new ConfigError(`export: ${float16 ? '--float16' : '--best'} is nothing that trees have`);
   if (existsSync(out) && !force) throw new DataError(`${out}: it exists; take another name, or --force`);

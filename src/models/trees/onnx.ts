@@ -1,9 +1,10 @@
 /** A forest as ONNX: one TreeEnsembleRegressor of the domain ai.onnx.ml. */
-import { onnx } from 'onnx-proto';
+import proto from 'onnx-proto';
 import { replaceFile } from '../files.ts';
 import type { TreesModel } from './files.ts';
 
-const { AttributeProto, ModelProto, TensorProto } = onnx;
+// CommonJS, whose names Node does not see.
+const { AttributeProto, ModelProto, TensorProto } = proto.onnx;
 
 /**
  * The bytes of an ONNX model: input `features` [rows, columns] float32, NaN where a value is missing; output `prediction`
