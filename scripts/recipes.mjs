@@ -1,6 +1,6 @@
-// What each choice of the preset `best` is worth: one thing changed at a time, the same processor seconds for all (docs/recipes.md).
-//   node scripts/recipes.mjs --data icsd.parquet --out runs/recipes [--seconds 200] [--only best,clipping]
-// A short training says what a step of each setting costs; the number of steps follows from that. Runs that are whole are kept, others go on.
+// What each choice of the preset `best` is worth: one thing changed at a time, the same number of steps (docs/recipes.md).
+//   node scripts/recipes.mjs --data icsd.parquet --out runs/recipes [--steps 4000] [--only best,clipping]
+// Runs that are whole are kept, others go on.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ const { values } = parseArgs({
   options: {
     data: { type: 'string' },
     out: { type: 'string' },
-    seconds: { type: 'string', default: '200' },
+    steps: { type: 'string', default: '4000' },
     only: { type: 'string' },
     samples: { type: 'string', default: '100000' },
   },
@@ -46,10 +46,10 @@ if (!values.data || !values.out) {
 }
 const names = values.only ? values.only.split(',') : Object.keys(recipes);
 const unknown = names.find((name) => !Object.hasOwn(recipes, name));
-if (unknown !== undefined || !(Number(values.seconds) > 0)) {
+if (unknown !== undefined || !(Number(values.steps) > 0)) {
   console.error(
     unknown === undefined
-      ? '--seconds takes a positive number'
+      ? '--steps takes a positive number'
       : `recipes: there is no ${unknown}; there are ${Object.keys(recipes).join(', ')}`,
   );
   process.exit(2);
@@ -82,15 +82,17 @@ for (const name of names) {
     return matgan('train', 'gan', ...given, '--out', folder, ...resume, ...more);
   };
   if (facts.steps === undefined) {
-    const probe = preset === 'best' ? 200 : 20;
-    const probes = [1, 2].map((times) =>
-      train(join(values.out, `probe-${times}`, name), probe * times, changes, '--sample-every', '0'),
-    );
-    const perStep = (probes[1] - probes[0]) / probe;
-    const steps = Math.max(50, Math.round(Number(values.seconds) / perStep / 50) * 50);
-    keep({ secondsPerStep: perStep, steps });
+    if (preset === 'best') keep({ steps: Number(values.steps) });
+    else {
+      // Other networks get as many steps as fit the processor seconds that `best` took.
+      const { trained } = JSON.parse(readFileSync(join(values.out, 'best.json'), 'utf8'));
+      const [once, twice] = [20, 40].map((steps) =>
+        train(join(values.out, `probe-${steps}`, name), steps, changes, '--sample-every', '0'),
+      );
+      keep({ steps: Math.max(50, Math.round((20 * trained) / (twice - once))) });
+    }
   }
-  const { steps, secondsPerStep, trained } = facts;
+  const { steps, trained } = facts;
   const run = join(values.out, name);
   if (!trained) {
     const half = Math.round(steps / 2);
@@ -107,7 +109,7 @@ for (const name of names) {
   console.log(
     [
       name,
-      `${steps} steps, ${(1000 * secondsPerStep).toFixed(1)} ms`,
+      `${steps} steps, ${Math.round(facts.trained)} s`,
       `decoded ${percent(found.decoding.decoded / found.decoding.requested)}`,
       `EN ${percent(found.electronegativityBalanced)} / ${percent(found.reweighted.electronegativityBalanced)}`,
       `different ${percent(found.uniqueness)}`,

@@ -40,7 +40,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'train',
-    about: 'train a GAN, an autoencoder, a filter or a property model',
+    about: 'train a GAN, an autoencoder, a filter, a property model or boosted trees',
     load: async () => (await import('./train.ts')).train,
   },
   {
