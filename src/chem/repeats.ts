@@ -69,13 +69,18 @@ export class Repeats {
 
   /** Hands over, in order, the first of each kind among the rows that `add` left open. */
   rest(sink: FirstSink): void {
+    for (const record of this.firsts()) sink(record, 0);
+  }
+
+  /** `rest` for whoever has to wait between rows: one packed row after the other, each valid until the next. */
+  *firsts(): Generator<Uint32Array> {
     if (this.files.length === 0) return;
     for (const file of this.files) file.dropRepeats();
     const heads = this.files.filter((file) => file.next());
     while (heads.length > 0) {
       let first = 0;
       for (let i = 1; i < heads.length; i++) if (heads[i].place < heads[first].place) first = i;
-      sink(heads[first].record, 0);
+      yield heads[first].record;
       if (!heads[first].next()) heads.splice(first, 1);
     }
   }

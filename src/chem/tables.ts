@@ -980,3 +980,97 @@ export async function writeInParts(
     }),
   );
 }
+
+/** Parquet files of one kind in a folder, and in what order their rows are wanted. */
+export interface SortedParts {
+  readonly folder: string;
+  /** Names of the files in it. */
+  readonly parts: readonly string[];
+  /** Columns to sort by, rising. */
+  readonly order: readonly string[];
+  /** So many rows at most. */
+  readonly limit?: number;
+}
+
+/** Memory that sorting takes before it goes to files in the folder. */
+const sortMemory = '1GB';
+
+/** Runs something on a database of its own, whose sorting takes a bounded amount of memory; `from` is the folder as SQL takes it. */
+async function withSorting<T>(
+  folder: string,
+  work: (connection: DuckDBConnection, from: string) => Promise<T>,
+): Promise<T> {
+  const { DuckDBInstance } = await duckdb();
+  const scratch = join(resolve(folder), 'sorting');
+  let alias: string | undefined;
+  const instance = await DuckDBInstance.create(':memory:', {
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+    temp_directory: scratch,
+    memory_limit: sortMemory,
+  });
+  try {
+    let from = resolve(folder);
+    if (isPattern(from)) {
+      alias = await mkdtemp(join(tmpdir(), 'matgan-table-'));
+      await symlink(from, join(alias, 'parts'));
+      from = join(alias, 'parts');
+    }
+    const connection = await instance.connect();
+    try {
+      return await work(connection, from);
+    } finally {
+      connection.closeSync();
+    }
+  } finally {
+    instance.closeSync();
+    await rm(scratch, { recursive: true, force: true });
+    if (alias) await rm(alias, { recursive: true, force: true });
+  }
+}
+
+function partsQuery({ parts, order, limit }: SortedParts, from: string, select: string, join_ = ''): string {
+  const list = parts.map((part) => sqlText(join(from, part))).join(', ');
+  const keys = order.map((name) => `p.${sqlName(name)}`).join(', ');
+  const some = limit === undefined ? '' : ` LIMIT ${limit}`;
+  return `SELECT ${select} FROM read_parquet([${list}], hive_partitioning = false) p${join_} ORDER BY ${keys}${some}`;
+}
+
+/** The first rows of sorted parts, as objects by column. @throws DataError where a part is damaged */
+export async function firstOfParts(sorted: SortedParts): Promise<Record<string, string | number | null>[]> {
+  try {
+    return await withSorting(sorted.folder, async (connection, from) => {
+      const reader = await connection.runAndReadAll(partsQuery(sorted, from, 'p.*'));
+      return reader.getRowObjectsJS() as Record<string, string | number | null>[];
+    });
+  } catch (error) {
+    throw new DataError(`${sorted.folder}: cannot be read (${reasonOf(error)}); remove the folder and start again`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Writes sorted parts as one table, without the column `key`; columns of the Parquet file `beside` are added to the rows that have the
+ * same `key`. Memory is bounded. @throws DataError where it cannot be written
+ */
+export async function writeSorted(
+  file: string,
+  sorted: SortedParts,
+  { key, beside }: { readonly key: string; readonly beside?: string },
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  await checkOutput(file);
+  await writeWhole(file, (temporary) =>
+    withSorting(sorted.folder, async (connection, from) => {
+      const name = sqlName(key);
+      const more = beside === undefined ? '' : `, b.* EXCLUDE (${name})`;
+      const joined =
+        beside === undefined ? '' : ` LEFT JOIN read_parquet(${sqlText(join(from, beside))}) b USING (${name})`;
+      const query = partsQuery(sorted, from, `p.* EXCLUDE (${name})${more}`, joined);
+      const pairs = Object.entries(metadata).map(([k, value]) => `${sqlName(k)}: ${sqlText(value)}`);
+      const inside = holdsMetadata(file) && pairs.length > 0 ? `, KV_METADATA {${pairs.join(', ')}}` : '';
+      await connection.run(`COPY (${query}) TO ${sqlText(temporary)} (${copyOptions(file)}${inside})`);
+    }),
+  );
+}

@@ -54,6 +54,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./predict.ts')).predict,
   },
   {
+    name: 'screen',
+    about: 'rank generated formulas: validity, energy, band gap, known or new',
+    load: async () => (await import('./screen.ts')).screen,
+  },
+  {
     name: 'models',
     about: 'list the models that come with the program',
     load: async () => (await import('./models.ts')).models,

@@ -122,3 +122,26 @@ ${body}
 </html>`.text
   }\n`;
 }
+
+/** Sorts a table by the column whose head is clicked: numbers as numbers, what is empty last. */
+export const sortScript = `for (const head of document.querySelectorAll('th')) {
+  head.tabIndex = 0;
+  head.setAttribute('role', 'columnheader button');
+  const sort = () => {
+    const table = head.closest('table');
+    const column = [...head.parentElement.children].indexOf(head);
+    const down = head.getAttribute('aria-sort') === 'ascending';
+    for (const other of head.parentElement.children) other.removeAttribute('aria-sort');
+    head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+    const keyed = [...table.tBodies[0].rows].map((row) => [row.cells[column].textContent.trim(), row]);
+    const compare = (a, b) => {
+      if (a === '' || b === '') return a === b ? 0 : a === '' ? 1 : -1;
+      const gap = parseFloat(a) - parseFloat(b);
+      return (Number.isNaN(gap) ? a.localeCompare(b) : gap) * (down ? -1 : 1);
+    };
+    keyed.sort(([a], [b]) => compare(a, b));
+    table.tBodies[0].append(...keyed.map(([, row]) => row));
+  };
+  head.addEventListener('click', sort);
+  head.addEventListener('keydown', (event) => { if (event.key === 'Enter') sort(); });
+}`;

@@ -1,6 +1,6 @@
 /** Results of `matgan bench` as a page: a roofline and tables that sort, without a network. */
 import { short } from '../chart.ts';
-import { type Content, html, htmlTable, type Markup, page } from '../html.ts';
+import { type Content, html, htmlTable, type Markup, page, sortScript } from '../html.ts';
 import { percent } from '../table.ts';
 import type { Comparison } from './compare.ts';
 import type { BenchReport, BenchRow } from './results.ts';
@@ -150,29 +150,6 @@ ${missing.length > 0 && html`<p class="note">Missing here: ${missing.join('; ')}
 ${added.length > 0 && html`<p class="note">New here: ${added.join('; ')}</p>`}`;
 }
 
-/** Sorts a table by the column whose head is clicked: numbers as numbers, what is empty last. */
-const script = `for (const head of document.querySelectorAll('th')) {
-  head.tabIndex = 0;
-  head.setAttribute('role', 'columnheader button');
-  const sort = () => {
-    const table = head.closest('table');
-    const column = [...head.parentElement.children].indexOf(head);
-    const down = head.getAttribute('aria-sort') === 'ascending';
-    for (const other of head.parentElement.children) other.removeAttribute('aria-sort');
-    head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
-    const keyed = [...table.tBodies[0].rows].map((row) => [row.cells[column].textContent.trim(), row]);
-    const compare = (a, b) => {
-      if (a === '' || b === '') return a === b ? 0 : a === '' ? 1 : -1;
-      const gap = parseFloat(a) - parseFloat(b);
-      return (Number.isNaN(gap) ? a.localeCompare(b) : gap) * (down ? -1 : 1);
-    };
-    keyed.sort(([a], [b]) => compare(a, b));
-    table.tBodies[0].append(...keyed.map(([, row]) => row));
-  };
-  head.addEventListener('click', sort);
-  head.addEventListener('keydown', (event) => { if (event.key === 'Enter') sort(); });
-}`;
-
 /** The whole page, as text. */
 export function benchPage(report: BenchReport, comparison?: Comparison): string {
   const { adapter, date, commit, node, webgpu, command, ceilings, rows, leftOut } = report;
@@ -205,6 +182,6 @@ ${
 <p class="note">± is the distance of the quartiles. Device ms is the sum of the dispatches by the device’s timestamps, measured with a pass a
 dispatch. MB moved is what the dispatches have to move, each by itself; MB least is what one dispatch an op would. Every kernel was held
 against the f64 reference before it was timed: error is ‖gpu − reference‖/‖reference‖. Click a head to sort.</p>`,
-    script,
+    sortScript,
   );
 }
