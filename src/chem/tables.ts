@@ -567,7 +567,7 @@ export interface Numbers {
 }
 
 /** Numbers that a table may have at most: 4 GiB of them. */
-const mostNumbers = 2 ** 30;
+export const mostNumbers = 2 ** 30;
 
 /**
  * Reads columns of numbers, a few thousand rows at a time beside what is returned.

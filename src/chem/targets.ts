@@ -22,6 +22,8 @@ export interface LoadedTargets {
   readonly withoutTarget: number;
   /** Rows left out because an equal formula had a lower target (or the same one before). */
   readonly duplicates: number;
+  /** SHA-256 of the file's bytes, hexadecimal. */
+  readonly sha256: string;
 }
 
 /** No energy per atom and no band gap, in eV, is as large. */
@@ -130,5 +132,6 @@ export async function loadTargets(
     unusable,
     withoutTarget: tally.without,
     duplicates,
+    sha256: table.sha256,
   };
 }

@@ -1,8 +1,11 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import cliProgress from 'cli-progress';
-import { Command } from 'commander';
-import { readNumbers } from '../chem/tables.ts';
+import { Command, Option } from 'commander';
+import { parseFormula } from '../chem/formula.ts';
+import { Describer, descriptorCount, descriptorNames, descriptorSet } from '../chem/magpie.ts';
+import { mostNumbers, type Numbers, readNumbers } from '../chem/tables.ts';
+import { loadTargets } from '../chem/targets.ts';
 import { ConfigError, DataError, DeviceError } from '../errors.ts';
 import { type Device, openDevice } from '../kernels/device.ts';
 import type { Binned } from '../models/trees/bins.ts';
@@ -19,6 +22,8 @@ interface TreesOptions {
   target: string;
   columns?: string[];
   group?: string;
+  descriptors?: 'magpie';
+  formulaColumn?: string;
   preset: string;
   config?: string;
   trees?: number;
@@ -41,6 +46,12 @@ export function trainTreesCommand(): Command {
     .requiredOption('--target <column>', 'column to predict')
     .option('--columns <names...>', 'feature columns; all others that hold numbers if not given')
     .option('--group <column>', 'rows with the same value here, such as a formula, are set aside together')
+    .addOption(
+      new Option('--descriptors <set>', 'describe the formulas of a table, one row each, instead of reading features')
+        .choices(['magpie'])
+        .conflicts(['columns', 'group']),
+    )
+    .option('--formula-column <name>', 'with --descriptors: column of the formulas (found by name where left out)')
     .option('--preset <name>', `settings to start from: ${treesPresetNames().join(', ')}`, 'best')
     .option('--config <file>', 'YAML or JSON with settings laid over the preset')
     .option('--trees <n>', 'number of trees, at most', integer(1, 100_000))
@@ -79,7 +90,7 @@ async function run(options: TreesOptions): Promise<void> {
   }
   if (!existsSync(dirname(out)))
     throw new DataError(`${out}: the folder ${dirname(out)} does not exist; create it first`);
-  const table = await readNumbers(options.data, options);
+  const table = options.descriptors ? await describedTable(options) : await readNumbers(options.data, options);
   const { rows, columns } = table;
   const left = table.leftOut.length > 0 ? `; ${table.leftOut.length} columns of text left out` : '';
   note(`${rows} rows, ${columns.length} columns${left}`);
@@ -117,7 +128,7 @@ async function run(options: TreesOptions): Promise<void> {
       forest,
       config,
       columns,
-      descriptors: '',
+      descriptors: options.descriptors ? descriptorSet().fingerprint : '',
       target: options.target,
       data: { rows: trained, fingerprint: table.sha256 },
       measured,
@@ -152,6 +163,24 @@ async function run(options: TreesOptions): Promise<void> {
     devices.engine?.destroy();
     devices.device?.destroy();
   }
+}
+
+/** Formulas with a target, described: one row a reduced formula, so that none is on both sides of a split. */
+async function describedTable({ data, target, formulaColumn }: TreesOptions): Promise<Numbers> {
+  const loaded = await loadTargets(data, { target, formulaColumn });
+  const { formulas, rows, targets, duplicates, withoutTarget } = loaded;
+  note(
+    `${loaded.read} rows read: ${withoutTarget} without ${target}, ${duplicates} repeat a formula (the lowest stays)`,
+  );
+  for (const [why, { count, first }] of Object.entries(loaded.unusable))
+    note(`not usable: ${count} × ${why}; ${first}`);
+  if (rows * descriptorCount > mostNumbers)
+    throw new DataError(`${data}: ${rows} formulas are too many to describe at once; train on a part`);
+  const describer = new Describer('nan');
+  const values = new Float32Array(rows * descriptorCount);
+  for (const [row, formula] of formulas.entries())
+    describer.composition(parseFormula(formula), values, row * descriptorCount);
+  return { columns: descriptorNames, rows, values, target: targets, leftOut: [], sha256: loaded.sha256 };
 }
 
 /** What sums histograms: the device where it was asked for, or is a card that is measured to be faster. */
