@@ -150,6 +150,7 @@ export async function screen(file: string, options: ScreenOptions): Promise<Scre
   const folder = screeningFolder(out);
   if (existsSync(folder) && !isOurs(folder))
     throw new DataError(`${folder}: is no folder of an interrupted screening; move it away`);
+  const fresh = !existsSync(folder);
   const stages = new Stages(folder, {
     sha256,
     column: options.formulaColumn ?? null,
@@ -199,12 +200,15 @@ export async function screen(file: string, options: ScreenOptions): Promise<Scre
   const flush = async (rows: number): Promise<void> => {
     const name = `${parts.length}.parquet`;
     const kept = stages.read(name);
-    let result: { energy: number; gap: number; passed: number };
-    if (kept && existsSync(join(folder, name))) {
-      resumed++;
-      result = JSON.parse(Buffer.from(kept).toString('utf8'));
-    } else {
-      result = await writePart(join(folder, name), waiting.slice(0, rows * rowWords), rows, parts.length * partRows);
+    let result: { energy: number; gap: number; passed: number; sha256: string } | undefined = kept
+      ? JSON.parse(Buffer.from(kept).toString('utf8'))
+      : undefined;
+    // The part itself may be another screening's, which ended before it had noted it.
+    if (result && existsSync(join(folder, name)) && (await sha256Of(join(folder, name))) === result.sha256) resumed++;
+    else {
+      const words = waiting.slice(0, rows * rowWords);
+      const written = await writePart(join(folder, name), words, rows, parts.length * partRows);
+      result = { ...written, sha256: await sha256Of(join(folder, name)) };
       stages.write(name, Buffer.from(JSON.stringify(result)));
     }
     parts.push(name);
@@ -305,7 +309,7 @@ export async function screen(file: string, options: ScreenOptions): Promise<Scre
     if (count > 0 || parts.length === 0) await flush(count);
   } catch (error) {
     // Nothing done yet, nothing to keep.
-    if (parts.length === 0) clear();
+    if (fresh && parts.length === 0) clear();
     throw error;
   } finally {
     repeats.close();

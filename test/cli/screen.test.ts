@@ -121,10 +121,12 @@ describe('screen', () => {
     await expect(screen(generated, { ...options, energy: { ...failing, run } })).rejects.toThrow('interrupted');
     expect(existsSync(out)).toBe(false);
     expect(readdirSync(screeningFolder(out))).toEqual(expect.arrayContaining(['0.parquet', '1.parquet']));
+    // A damaged part is made anew.
+    writeFileSync(join(screeningFolder(out), '1.parquet'), 'PAR1');
     const asked: string[] = [];
     const result = await screen(generated, { ...options, energy: energy(asked) });
-    expect(result.resumed).toBe(2);
-    expect(asked).toEqual(['Na3Cl', 'LiCoO2']);
+    expect(result.resumed).toBe(1);
+    expect(asked).toEqual(['LiFePO4', 'FeO', 'Na3Cl', 'LiCoO2']);
     const text = readFileSync(out, 'utf8');
     expect(existsSync(screeningFolder(out))).toBe(false);
     // Another filter: nothing of what was left fits.
