@@ -9,7 +9,7 @@ import { formulaText } from '../../src/chem/rows.ts';
 import type { Regressor } from '../../src/models/regressor.ts';
 import { readTrees, writeTrees } from '../../src/models/trees/files.ts';
 import { type ScreenOptions, screen, screeningFolder } from '../../src/report/screening.ts';
-import { temporaryFolder } from '../models/tiny.ts';
+import { temporaryFolder, tinyElemNet } from '../models/tiny.ts';
 import { matganHere } from './here.ts';
 
 const folder = temporaryFolder();
@@ -182,6 +182,50 @@ describe('screen', () => {
     await expect(screen(generated, { out })).rejects.toThrow(/is no folder of an interrupted screening; move it away/);
     expect(readFileSync(screeningFolder(out), 'utf8')).toBe('mine');
   });
+});
+
+describe('with an elemnet', () => {
+  it('predicts energies with uncertainties, as the command does', async () => {
+    const rows = Array.from(
+      { length: 60 },
+      (_, i) => `${matganElements[i % 20]}${matganElements[25 + (i % 30)]},${i % 5}`,
+    );
+    writeFileSync(at('energies.csv'), `formula,e_form\n${rows.join('\n')}\n`);
+    writeFileSync(at('settings.json'), JSON.stringify(tinyElemNet({ steps: 2, target: 'e_form' })));
+    const device = ['--device', 'reference'];
+    const trained = await matganHere(
+      ...[
+        'train',
+        'elemnet',
+        '--data',
+        at('energies.csv'),
+        '--config',
+        at('settings.json'),
+        '--out',
+        at('run'),
+        ...device,
+      ],
+    );
+    expect(trained.status).toBe(0);
+    const screened = await matganHere(
+      ...['screen', generated, '--out', at('e.csv'), '--energy-model', at('run'), '--max-energy', '99', ...device],
+    );
+    expect(screened.stderr).toMatch(/--energy-model: e_form; runs on the f64 reference/);
+    const predicted = await matganHere(
+      ...['predict', at('run'), '--formulas', at('e.csv'), '--out', at('p.out.csv'), ...device],
+    );
+    expect(predicted.status).toBe(0);
+    const cells = (name: string): string[][] =>
+      readFileSync(at(name), 'utf8').trim().split('\n').slice(1).map((line) => line.split(',')); // biome-ignore format: one line
+    const own = cells('e.csv').map((row) => [row[0], row[4], row[5]]);
+    expect(own).toHaveLength(6);
+    const theirs = cells('p.out.csv').map((row) => row.slice(0, 3));
+    own.forEach(([formula, value, spread], i) => {
+      expect(formula).toBe(theirs[i][0]);
+      expect(Number(value)).toBeCloseTo(Number(theirs[i][1]), 5);
+      expect(Number(spread)).toBeCloseTo(Number(theirs[i][2]), 5);
+    });
+  }, 120_000);
 });
 
 describe('with trees on descriptors', () => {
