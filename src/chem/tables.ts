@@ -576,12 +576,7 @@ export const mostNumbers = 2 ** 30;
 export async function readNumbers(file: string, options: NumbersOptions): Promise<Numbers> {
   return withTable(file, async (connection, source, path) => {
     const { format, sha256, bytes } = source;
-    const opened =
-      format === 'csv'
-        ? openCsv(source, path)
-        : format === 'json'
-          ? await openJson(connection, source, path)
-          : await openParquet(connection, file, path);
+    const opened = await openSource(connection, source, path);
     const find = (name: string | undefined, option: string): string | undefined =>
       name === undefined ? undefined : named(file, opened.columns, name, option);
     const target = find(options.target, '--target');
@@ -682,6 +677,13 @@ async function refuseRejects(connection: DuckDBConnection, file: string): Promis
   }
 }
 
+/** Opens a table by its format. */
+async function openSource(connection: DuckDBConnection, source: Source, path: string) {
+  if (source.format === 'csv') return openCsv(source, path);
+  if (source.format === 'json') return await openJson(connection, source, path);
+  return await openParquet(connection, source.file, path);
+}
+
 async function readOpened(
   connection: DuckDBConnection,
   source: Source,
@@ -690,12 +692,7 @@ async function readOpened(
   sink: RowSink,
 ): Promise<TableRead> {
   const { file, format, sha256 } = source;
-  const opened =
-    format === 'csv'
-      ? openCsv(source, path)
-      : format === 'json'
-        ? await openJson(connection, source, path)
-        : await openParquet(connection, file, path);
+  const opened = await openSource(connection, source, path);
   const { columns, header, sample } = opened;
   if (columns.length === 0) throw new DataError(`${file}: has no columns; it needs one with formulas`);
 
