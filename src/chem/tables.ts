@@ -763,12 +763,15 @@ async function readOpened(
   return { columns, formulaColumn, energyColumn, gapColumn, header, rows, malformed, sha256 };
 }
 
+/** What a cell of a written table holds; null where it is empty. */
+export type Cell = string | number | boolean | null;
+
 /** A column to be written; null and NaN become empty cells. */
 export interface OutColumn {
   readonly name: string;
-  readonly type: 'text' | 'integer' | 'real';
+  readonly type: ColumnType;
   /** Value of a row, from 0. */
-  readonly value: (row: number) => string | number | null;
+  readonly value: (row: number) => Cell;
 }
 
 /** The form that a file's name asks for, as DuckDB writes it. */
@@ -896,8 +899,9 @@ async function beginRows(connection: DuckDBConnection, columns: readonly OutColu
 }
 
 async function appendRows(appender: DuckDBAppender, columns: readonly OutColumn[], rows: number): Promise<void> {
-  const { DOUBLE, DuckDBDataChunk, INTEGER, VARCHAR } = await duckdb();
-  const chunkTypes = columns.map(({ type }) => ({ text: VARCHAR, integer: INTEGER, real: DOUBLE })[type]);
+  const { BOOLEAN, DOUBLE, DuckDBDataChunk, INTEGER, VARCHAR } = await duckdb();
+  const types = { text: VARCHAR, integer: INTEGER, real: DOUBLE, truth: BOOLEAN };
+  const chunkTypes = columns.map(({ type }) => types[type]);
   const size = 2048;
   for (let from = 0; from < rows; from += size) {
     const count = Math.min(size, rows - from);
@@ -983,8 +987,8 @@ export interface SortedParts {
   readonly folder: string;
   /** Names of the files in it. */
   readonly parts: readonly string[];
-  /** Columns to sort by, rising. */
-  readonly order: readonly string[];
+  /** Columns to sort by, rising unless said; empty cells come last. */
+  readonly order: readonly (string | { readonly falling: string })[];
   /** So many rows at most. */
   readonly limit?: number;
 }
@@ -1028,17 +1032,19 @@ async function withSorting<T>(
 
 function partsQuery({ parts, order, limit }: SortedParts, from: string, select: string, join_ = ''): string {
   const list = parts.map((part) => sqlText(join(from, part))).join(', ');
-  const keys = order.map((name) => `p.${sqlName(name)}`).join(', ');
+  const keys = order
+    .map((by) => (typeof by === 'string' ? `p.${sqlName(by)}` : `p.${sqlName(by.falling)} DESC NULLS LAST`))
+    .join(', ');
   const some = limit === undefined ? '' : ` LIMIT ${limit}`;
   return `SELECT ${select} FROM read_parquet([${list}], hive_partitioning = false) p${join_} ORDER BY ${keys}${some}`;
 }
 
 /** The first rows of sorted parts, as objects by column. @throws DataError where a part is damaged */
-export async function firstOfParts(sorted: SortedParts): Promise<Record<string, string | number | null>[]> {
+export async function firstOfParts(sorted: SortedParts): Promise<Record<string, Cell>[]> {
   try {
     return await withSorting(sorted.folder, async (connection, from) => {
       const reader = await connection.runAndReadAll(partsQuery(sorted, from, 'p.*'));
-      return reader.getRowObjectsJS() as Record<string, string | number | null>[];
+      return reader.getRowObjectsJS() as Record<string, Cell>[];
     });
   } catch (error) {
     throw new DataError(`${sorted.folder}: cannot be read (${reasonOf(error)}); remove the folder and start again`, {

@@ -1,17 +1,21 @@
 import { SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { frequencyFormulas, independentFormulas, scaleHistogram, uniformFormulas } from '../chem/baseline.ts';
 import {
   byElementCount,
   dataInfo,
   fingerprintOf,
+  loadFormulas,
   prepareData,
   ruleSets,
   splitData,
   writeDataSet,
 } from '../chem/dataset.ts';
+import { countByElements, takeRows } from '../chem/encoding.ts';
 import { fetchOptimade, providers } from '../chem/optimade.ts';
 import { type Provenance, writeSidecar } from '../chem/provenance.ts';
+import { randomStream } from '../chem/random.ts';
 import { defaultCount, defaultSeed, synthesize } from '../chem/synth.ts';
 import { checkOutput } from '../chem/tables.ts';
 import { ConfigError, DataError } from '../errors.ts';
@@ -25,7 +29,8 @@ export function data(): Command {
     .addCommand(info())
     .addCommand(split())
     .addCommand(fetchTable())
-    .addCommand(synth());
+    .addCommand(synth())
+    .addCommand(random());
 }
 
 interface PrepareOptions {
@@ -290,4 +295,67 @@ function synth(): Command {
       note(`wrote ${formulas.rows} formulas to ${options.out}`);
     });
   return standardOptions(command, 'matgan data synth --out default.parquet');
+}
+
+/** What a table is compared with: formulas that no network made. */
+const randomKinds = {
+  uniform: 'all formulas with the same number of elements are equally likely: a sample of the enumeration',
+  frequency: 'elements and counts by their frequencies in --like, and its numbers of elements',
+  independent: 'each cell of the 85 × 8 matrix by its frequency in --like',
+} as const;
+
+interface RandomOptions {
+  like: string;
+  kind: keyof typeof randomKinds;
+  count: number;
+  seed: number;
+  formulaColumn?: string;
+  out: string;
+  json?: boolean;
+}
+
+function random(): Command {
+  const kinds = Object.keys(randomKinds) as (keyof typeof randomKinds)[];
+  const command = new Command('random')
+    .description('write random formulas to compare others with: the baselines of an evaluation')
+    .requiredOption('--like <file>', 'table whose numbers of elements (and frequencies) they have')
+    .addOption(new Option('--kind <kind>', 'how they are drawn').choices(kinds).default('uniform'))
+    .requiredOption('--count <n>', 'formulas to draw; repeats are among them', integer(1, 10_000_000))
+    .option('--seed <n>', 'the same seed gives the same bits', integer(0), 1)
+    .option('--formula-column <name>', 'column of the formulas of --like (found by name where left out)')
+    .requiredOption('--out <file>', 'where to write: .parquet, .csv, .tsv, .jsonl or .json (text also .gz)')
+    .addHelpText('after', `\n${kinds.map((kind) => `  ${kind.padEnd(12)} ${randomKinds[kind]}`).join('\n')}`)
+    .action(async ({ like, kind, count, seed, formulaColumn, out, json }: RandomOptions) => {
+      await checkOutput(out);
+      const training = await loadFormulas(like, { formulaColumn });
+      if (training.rows === 0) throw new DataError(`${like}: no row has a formula that fits 85 × 8`);
+      const sizes = scaleHistogram(countByElements(training), count);
+      const drawn =
+        kind === 'independent'
+          ? independentFormulas(training, count, seed)
+          : kind === 'frequency'
+            ? frequencyFormulas(training, sizes, seed)
+            : uniformFormulas(sizes, seed);
+      // Drawn the small ones first; mixed, so that the first rows of the table are a fair sample too.
+      const order = Uint32Array.from({ length: drawn.rows }, (_, i) => i);
+      const stream = randomStream(seed, 'order');
+      for (let i = order.length - 1; i > 0; i--) {
+        const j = stream.below(i + 1);
+        [order[i], order[j]] = [order[j], order[i]];
+      }
+      const formulas = { packed: takeRows(drawn.packed, order), rows: drawn.rows };
+      const facts = {
+        rules: kind,
+        count,
+        seed,
+        kept: formulas.rows,
+        byElementCount: byElementCount(formulas),
+        fingerprint: fingerprintOf(formulas),
+      };
+      await writeDataSet(out, formulas, facts);
+      if (json) process.stdout.write(`${JSON.stringify({ ...facts, out })}\n`);
+      if (formulas.rows < count) note(`${like} has too few elements for ${count - formulas.rows} of them`);
+      note(`wrote ${formulas.rows} formulas to ${out}`);
+    });
+  return standardOptions(command, 'matgan data random --like icsd.parquet --count 100000 --out uniform.parquet');
 }

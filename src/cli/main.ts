@@ -59,6 +59,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./screen.ts')).screen,
   },
   {
+    name: 'distribution',
+    about: 'compare the distribution of a number in several tables',
+    load: async () => (await import('./distribution.ts')).distribution,
+  },
+  {
     name: 'models',
     about: 'list the models that come with the program',
     load: async () => (await import('./models.ts')).models,

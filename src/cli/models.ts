@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { readCheckpoint } from '../models/checkpoint.ts';
+import { isTrees, readTrees } from '../models/trees/files.ts';
 import { packageRoot } from '../paths.ts';
 import { consoleTable } from '../report/table.ts';
 import { note, standardOptions } from './common.ts';
@@ -9,6 +10,7 @@ import { note, standardOptions } from './common.ts';
 interface Shipped {
   name: string;
   model: string;
+  /** Training steps; trees, of trees. */
   step: number;
   /** Rule by which cells become formulas. */
   decoding: string | null;
@@ -28,7 +30,7 @@ function shippedModels(folder: string = join(packageRoot, 'models')): Shipped[] 
     .sort()
     .map((file) => {
       const path = join(folder, file);
-      const { config, step, data } = readCheckpoint(path);
+      const { config, step, data } = isTrees(path) ? treesFacts(path) : readCheckpoint(path);
       // A filter is described on its generator's card.
       const card = path.replace(/(\.filter)?\.safetensors$/, '.md');
       return {
@@ -42,6 +44,12 @@ function shippedModels(folder: string = join(packageRoot, 'models')): Shipped[] 
         card: existsSync(card) ? readFileSync(card, 'utf8').split('\n')[0].replace(/^#\s*/, '') : null,
       };
     });
+}
+
+/** Boosted trees as a checkpoint is looked at. */
+function treesFacts(path: string) {
+  const { config, forest, data } = readTrees(path);
+  return { config, step: forest.starts.length - 1, data };
 }
 
 export function models(): Command {

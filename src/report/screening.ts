@@ -58,8 +58,9 @@ export interface ScreenOptions {
   readonly gaps?: readonly [number, number];
   /** Only formulas that no known set has. */
   readonly onlyNew?: boolean;
-  /** Rising; in the order of the file unless given. */
+  /** Rising unless `falling`; in the order of the file unless given. */
   readonly sort?: (typeof sortKeys)[number];
+  readonly falling?: boolean;
   readonly top?: number;
   /** Of so many of the first rows the nearest known formula is looked for. */
   readonly nearest?: number;
@@ -157,7 +158,7 @@ export async function screen(file: string, options: ScreenOptions): Promise<Scre
     filters,
     models,
     sets,
-    version: 1,
+    version: 2,
   });
   const clear = (): void => rmSync(folder, { recursive: true, force: true });
   const repeatsFolder = join(folder, 'repeats');
@@ -248,15 +249,15 @@ export async function screen(file: string, options: ScreenOptions): Promise<Scre
         columns.push({ name: names[`${kind}Uncertainty`], type: 'real', value: (i) => uncertainties[places[i]] });
     }
     const flags = Uint8Array.from(places, (at) => judge.row(words, at));
-    const truth = (flag: number) => (i: number) => (flags[i] & flag ? 1 : 0);
+    const truth = (flag: number) => (i: number) => (flags[i] & flag) !== 0;
     await writeTable(
       path,
       [
         { name: place, type: 'integer', value: (i) => first + places[i] },
         { name: 'formula', type: 'text', value: (i) => formulaText(words, places[i]) },
         { name: 'elements', type: 'integer', value: (i) => rowElements(words, places[i]) },
-        { name: 'charge_neutral', type: 'integer', value: truth(flagCN) },
-        { name: 'electronegativity_balanced', type: 'integer', value: truth(flagEN) },
+        { name: 'charge_neutral', type: 'truth', value: truth(flagCN) },
+        { name: 'electronegativity_balanced', type: 'truth', value: truth(flagEN) },
         ...columns,
         ...(known.length === 0
           ? []
@@ -315,7 +316,8 @@ export async function screen(file: string, options: ScreenOptions): Promise<Scre
     repeats.close();
   }
 
-  const order = [...(options.sort ? [options.sort === 'formula' ? 'formula' : names[options.sort]] : []), place];
+  const by = options.sort && (options.sort === 'formula' ? 'formula' : names[options.sort]);
+  const order = [...(by ? [options.falling ? { falling: by } : by] : []), place];
   const sorted = { folder, parts, order, limit: options.top };
   const shown = Math.max(html === undefined ? 0 : pageRows, known.length > 0 ? (options.nearest ?? 1000) : 0);
   const first = shown > 0 ? await firstOfParts({ ...sorted, limit: Math.min(shown, options.top ?? shown) }) : [];

@@ -1,4 +1,5 @@
 /** The first rows of a screening as a page that opens from a file: sorted by a click, searched by elements and words. */
+import type { Cell } from '../chem/tables.ts';
 import { type Content, formulaMarkup, html, htmlTable, page, sortScript } from './html.ts';
 import type { Screened } from './screening.ts';
 
@@ -10,7 +11,7 @@ export const names = {
   gapUncertainty: 'gap_uncertainty_ev',
 } as const;
 
-type Row = Readonly<Record<string, string | number | null>>;
+type Row = Readonly<Record<string, Cell>>;
 
 /** Words that begin like an element's symbol match whole elements: Li finds Li2O, C finds no CaO. */
 const searchScript = `const box = document.querySelector('input[type=search]');
@@ -51,14 +52,14 @@ export function screeningPage(
     ...(sets.length === 0
       ? []
       : [
-          ['known in', (row: Row) => row.known] as [string, (row: Row) => Content],
+          ['known in', (row: Row) => String(row.known ?? '')] as [string, (row: Row) => Content],
           ['nearest known', (row: Row) => row.nearest_known && formulaMarkup(String(row.nearest_known))] as [
             string,
             (row: Row) => Content,
           ],
           ['distance', (row: Row) => number(row.distance, 3)] as [string, (row: Row) => Content],
         ]),
-    ['elements', (row) => row.elements],
+    ['elements', (row) => Number(row.elements)],
     ['CN', (row) => (row.charge_neutral ? 'yes' : 'no')],
     ['EN', (row) => (row.electronegativity_balanced ? 'yes' : 'no')],
   ];
