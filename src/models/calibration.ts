@@ -12,7 +12,7 @@ export const uncertainty = (spread: number, { floor, slope }: Calibration): numb
 export const coverage = 0.6827;
 
 /** The value that a share of the (sorted) values lie below. */
-const quantile = (sorted: Float64Array, share: number): number =>
+export const quantile = (sorted: Float64Array, share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 
 /**

@@ -5,7 +5,7 @@ import { layered, namesIn, readPreset, refuse } from '../config.ts';
 
 const share = z.number().positive().max(1);
 
-export const treesSchema = z.strictObject({
+const settingsSchema = z.strictObject({
   model: z.literal('trees'),
   /** Seed of the rows and columns that each tree sees, and of what is set aside. */
   seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
@@ -40,6 +40,19 @@ export const treesSchema = z.strictObject({
   earlyStopping: z
     .strictObject({ share: z.number().positive().max(0.9), patience: z.number().int().min(1).max(100_000) })
     .optional(),
+  /** A second forest for the size of the errors, trained on the rows that early stopping watches; none unless given. */
+  uncertainty: z
+    .strictObject({
+      trees: z.number().int().min(1).max(10_000),
+      learningRate: z.number().positive().max(1),
+      leaves: z.number().int().min(1).max(65_536),
+      leafRows: z.number().int().min(1).max(1_000_000_000),
+    })
+    .optional(),
+});
+export const treesSchema = settingsSchema.refine(({ uncertainty, earlyStopping }) => !uncertainty || earlyStopping, {
+  path: ['uncertainty'],
+  message: 'it learns from the rows of earlyStopping; give that too',
 });
 export type TreesConfig = z.infer<typeof treesSchema>;
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { CheckpointError, MatganError } from '../../errors.ts';
 import { readSafetensors, type Tensor, writeSafetensors } from '../safetensors.ts';
 import { checkTreesConfig, type TreesConfig } from './config.ts';
-import type { Forest } from './forest.ts';
+import type { ErrorForest, Forest } from './forest.ts';
 
 const format = 'matgan-webgpu trees 1';
 /** Deepest leaf of a tree: configurations allow no more. */
@@ -19,6 +19,8 @@ export interface Inputs {
 
 export interface TreesModel extends Inputs {
   forest: Forest;
+  /** How far its predictions are off, where that was learned. */
+  error?: ErrorForest;
   config: TreesConfig;
   /** What is predicted: the name of a column. */
   target: string;
@@ -30,6 +32,7 @@ export interface TreesModel extends Inputs {
 
 const text = z.string().max(1000);
 const inputsSchema = z.strictObject({ columns: z.array(text).min(1).max(65_535), descriptors: text });
+const errorSchema = z.strictObject({ scale: z.number().min(0).max(1e30) });
 const factsSchema = z.strictObject({
   target: text,
   data: z.strictObject({ rows: z.number().int().min(0), fingerprint: text }),
@@ -38,25 +41,32 @@ const factsSchema = z.strictObject({
 
 /** Writes a model whole or not at all. @throws DataError where it cannot be written */
 export function writeTrees(path: string, model: TreesModel): void {
-  const { forest, config, columns, descriptors, target, data, measured } = model;
-  const tensor = <T extends Tensor>(dtype: T['dtype'], values: T['data']): Tensor =>
-    ({ dtype, shape: [values.length], data: values }) as Tensor;
+  const { forest, error, config, columns, descriptors, target, data, measured } = model;
   writeSafetensors(
     path,
-    {
-      base: tensor('F32', Float32Array.of(forest.base)),
-      starts: tensor('U32', forest.starts),
-      split: tensor('I32', forest.split),
-      value: tensor('F32', forest.value),
-      right: tensor('U32', forest.right),
-      gain: tensor('F32', forest.gain),
-    },
+    { ...tensorsOf(forest), ...(error && tensorsOf(error.forest, errorPrefix)) },
     {
       format,
       config: JSON.stringify(config),
       inputs: JSON.stringify({ columns, descriptors }),
       facts: JSON.stringify({ target, data, measured }),
+      ...(error && { error: JSON.stringify({ scale: error.scale }) }),
     },
+  );
+}
+
+/** Before the names of the tensors of the errors' forest. */
+const errorPrefix = 'error.';
+const dtypes = { base: 'F32', starts: 'U32', split: 'I32', value: 'F32', right: 'U32', gain: 'F32' } as const;
+
+function tensorsOf(forest: Forest, prefix = ''): Record<string, Tensor> {
+  const arrays = { ...forest, base: Float32Array.of(forest.base) };
+  const names = Object.keys(dtypes) as (keyof typeof dtypes)[];
+  return Object.fromEntries(
+    names.map((name) => {
+      const data = arrays[name];
+      return [`${prefix}${name}`, { dtype: dtypes[name], shape: [data.length], data } as Tensor];
+    }),
   );
 }
 
@@ -95,20 +105,44 @@ export function readTrees(path: string): TreesModel {
   const inputs = json('inputs', (value) => inputsSchema.parse(value));
   const facts = json('facts', (value) => factsSchema.parse(value));
   if (new Set(inputs.columns).size < inputs.columns.length) fail('two of its columns have one name');
-  const wanted = { base: 'F32', starts: 'U32', split: 'I32', value: 'F32', right: 'U32', gain: 'F32' } as const;
-  for (const name of Object.keys(tensors)) if (!Object.hasOwn(wanted, name)) fail(`it has an unknown tensor ${name}`);
-  const array = <N extends keyof typeof wanted>(name: N): Tensor['data'] => {
-    const tensor = tensors[name];
-    if (!tensor) return fail(`the tensor ${name} is missing`);
-    if (tensor.dtype !== wanted[name] || tensor.shape.length !== 1) {
-      return fail(`tensor ${name} is ${tensor.dtype} [${tensor.shape}]; it takes ${wanted[name]} and one dimension`);
+  const columns = inputs.columns.length;
+  const names = Object.keys(tensors);
+  const known = new Set(Object.keys(dtypes));
+  const isError = (name: string): boolean => name.startsWith(errorPrefix);
+  const unknown = names.find((name) => !known.has(isError(name) ? name.slice(errorPrefix.length) : name));
+  if (unknown !== undefined) fail(`it has an unknown tensor ${unknown}`);
+  const forest = forestOf(tensors, '', columns, fail);
+  const hasErrors = names.some(isError);
+  if (hasErrors !== (metadata.error !== undefined))
+    fail(`it has ${hasErrors ? 'tensors of errors without their scale' : 'the scale of errors without their tensors'}`);
+  if (!hasErrors) return { forest, config, ...inputs, ...facts };
+  const { scale } = json('error', (value) => errorSchema.parse(value));
+  const error: ErrorForest = { forest: forestOf(tensors, errorPrefix, columns, fail), scale };
+  if (error.forest.base < 0) fail(`${errorPrefix}base is ${error.forest.base}, and no error is below 0`);
+  return { forest, error, config, ...inputs, ...facts };
+}
+
+/** The forest of the tensors whose names begin so, checked. @param fail ends with what is wrong */
+function forestOf(
+  tensors: Readonly<Record<string, Tensor>>,
+  prefix: string,
+  columns: number,
+  fail: (what: string) => never,
+): Forest {
+  const array = (name: keyof typeof dtypes): Tensor['data'] => {
+    const tensor = tensors[prefix + name];
+    if (!tensor) return fail(`the tensor ${prefix}${name} is missing`);
+    if (tensor.dtype !== dtypes[name] || tensor.shape.length !== 1) {
+      return fail(
+        `tensor ${prefix}${name} is ${tensor.dtype} [${tensor.shape}]; it takes ${dtypes[name]} and one dimension`,
+      );
     }
     return tensor.data;
   };
   const base = array('base') as Float32Array;
-  if (base.length !== 1 || !Number.isFinite(base[0])) fail('base is no finite number');
+  if (base.length !== 1 || !Number.isFinite(base[0])) fail(`${prefix}base is no finite number`);
   const forest: Forest = {
-    columns: inputs.columns.length,
+    columns,
     base: base[0],
     starts: array('starts') as Uint32Array,
     split: array('split') as Int32Array,
@@ -116,8 +150,8 @@ export function readTrees(path: string): TreesModel {
     right: array('right') as Uint32Array,
     gain: array('gain') as Float32Array,
   };
-  checkForest(forest, fail);
-  return { forest, config, ...inputs, ...facts };
+  checkForest(forest, prefix === '' ? fail : (what) => fail(`${prefix.slice(0, -1)}: ${what}`));
+  return forest;
 }
 
 /**

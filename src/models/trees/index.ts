@@ -2,7 +2,14 @@
 export { binTable, type Table } from './bins.ts';
 export { checkTreesConfig, loadTreesConfig, type TreesConfig, treesPresetNames } from './config.ts';
 export { checkInputs, type Inputs, readTrees, type TreesModel, writeTrees } from './files.ts';
-export { type Forest, importances, predict } from './forest.ts';
+export {
+  type ErrorForest,
+  type Forest,
+  importances,
+  permutationImportances,
+  predict,
+  uncertaintiesOf,
+} from './forest.ts';
 export { onnxOf, writeOnnx } from './onnx.ts';
 export {
   errorsOf,
@@ -12,4 +19,5 @@ export {
   type TreesOptions,
   trainMeasured,
   trainTrees,
+  type Unseen,
 } from './train.ts';

@@ -2,13 +2,16 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { Stream } from '../../autograd/philox.ts';
 import { ConfigError, DataError } from '../../errors.ts';
+import { coverage, quantile } from '../calibration.ts';
 import { type Binned, binTable, checkTable, missingBin, type Table } from './bins.ts';
 import type { TreesConfig } from './config.ts';
-import { type Forest, predict } from './forest.ts';
+import { type ErrorForest, errorSizes, type Forest, predict, uncertaintiesOf } from './forest.ts';
 import { Grower, type Histogrammer } from './grow.ts';
 
 /** Streams of random numbers: what is set aside, and from here on one for each tree. */
-const streams = { aside: 0, leaveOut: 1, firstTree: 16 };
+const streams = { aside: 0, leaveOut: 1, halves: 2, firstTree: 16 };
+/** Fewer rows than this say nothing of an uncertainty. */
+const leastWatched = 20;
 
 /** What training tells after each tree. */
 export interface TreeLog {
@@ -33,7 +36,29 @@ export interface TreesOptions {
 
 export interface Trained {
   forest: Forest;
+  /** Where the settings have an uncertainty, and at least 20 rows were watched. */
+  error?: ErrorForest;
   history: TreeLog[];
+}
+
+/** Rows to train on, or of them. */
+interface Rows {
+  table: Table;
+  target: Float64Array;
+  groups?: Uint32Array;
+}
+
+/** Those of the rows for which `counts` says so. */
+function rowsOf({ table, target, groups }: Rows, counts: (row: number) => boolean): Rows {
+  const { columns, values } = table;
+  const own = Uint32Array.from(indices(table.rows, counts));
+  const x = new Float32Array(own.length * columns);
+  for (let i = 0; i < own.length; i++) x.set(values.subarray(own[i] * columns, (own[i] + 1) * columns), i * columns);
+  return {
+    table: { rows: own.length, columns, values: x },
+    target: Float64Array.from(own, (row) => target[row]),
+    groups: groups && Uint32Array.from(own, (row) => groups[row]),
+  };
 }
 
 /** @throws DataError naming the first row without a finite target */
@@ -134,11 +159,61 @@ export async function trainTrees(
     // Nothing is left to learn: every later tree would be the same single leaf.
     if (log.loss === 0) break;
   }
-  return { forest: boosting.forest(earlyStopping ? best.trees : undefined), history };
+  const forest = boosting.forest(earlyStopping ? best.trees : undefined);
+  if (!config.uncertainty || validation.length < leastWatched) return { forest, history };
+  const unseen = rowsOf({ table, target, groups: options.groups }, (row) => watched[row] === 1);
+  const error = await trainErrors(forest, unseen, config, config.uncertainty);
+  return { forest, error, history };
 }
 
 /**
- * Trains on all but a share of the rows (`leaveOut`), and measures on these: `mae`, `rmse` and `r2`; nothing where none are left out.
+ * Trains a forest on the absolute errors of another, and scales it: each half of the rows by a forest of the other half, so that the
+ * scale is one of rows that were not trained on.
+ */
+async function trainErrors(
+  main: Forest,
+  { table, target, groups }: Rows,
+  config: TreesConfig,
+  { leaves, ...own }: NonNullable<TreesConfig['uncertainty']>,
+): Promise<ErrorForest> {
+  const errors = predict(main, table.values).map((v, row) => Math.abs(v - target[row]));
+  const settings: TreesConfig = {
+    ...config,
+    ...own,
+    loss: 'squared',
+    growth: { kind: 'leaf', leaves },
+    minGain: 0,
+    earlyStopping: undefined,
+    uncertainty: undefined,
+  };
+  const all: Rows = { table, target: errors, groups };
+  const grow = async (rows: Rows): Promise<Forest> => (await trainTrees(rows.table, rows.target, settings)).forest;
+  const forest = await grow(all);
+  const half = setAside(table.rows, 0.5, config.seed, groups, streams.halves);
+  const ratios: number[] = [];
+  for (const side of [0, 1]) {
+    const [theirs, ours] = [rowsOf(all, (row) => half[row] !== side), rowsOf(all, (row) => half[row] === side)];
+    // One group is no two halves.
+    const sizes = errorSizes(theirs.table.rows > 0 ? await grow(theirs) : forest, ours.table.values);
+    // A half without errors learns nothing of the other's.
+    sizes.forEach((size, i) => {
+      ratios.push(ours.target[i] / Math.max(size, forest.base / 10, Number.MIN_VALUE));
+    });
+  }
+  return { forest, scale: forest.base > 0 ? quantile(Float64Array.from(ratios).sort(), coverage) : 0 };
+}
+
+/** Rows that were left out of training, and what the model says of them. */
+export interface Unseen {
+  table: Table;
+  target: Float64Array;
+  predicted: Float64Array;
+  uncertainties?: Float64Array;
+}
+
+/**
+ * Trains on all but a share of the rows (`leaveOut`), and measures on these: `mae`, `rmse` and `r2`, with an uncertainty `coverage`,
+ * the share of the errors within it; nothing where none are left out.
  * @returns also the number of rows trained on. @throws DataError, ConfigError
  */
 export async function trainMeasured(
@@ -146,27 +221,27 @@ export async function trainMeasured(
   target: Float64Array,
   config: TreesConfig,
   options: TreesOptions = {},
-): Promise<Trained & { measured: Record<string, number>; trained: number }> {
-  const { rows, columns, values } = table;
+): Promise<Trained & { measured: Record<string, number>; trained: number; unseen?: Unseen }> {
+  const { rows } = table;
   checkTable(table, options.names);
   checkTarget(target, rows);
   const { groups } = options;
   const apart = setAside(rows, config.leaveOut, config.seed, groups, streams.leaveOut);
-  const part = (side: number): { table: Table; target: Float64Array; groups?: Uint32Array } => {
-    const own = Uint32Array.from(indices(rows, (row) => apart[row] === side));
-    const x = new Float32Array(own.length * columns);
-    for (let i = 0; i < own.length; i++) x.set(values.subarray(own[i] * columns, (own[i] + 1) * columns), i * columns);
-    return {
-      table: { rows: own.length, columns, values: x },
-      target: Float64Array.from(own, (row) => target[row]),
-      groups: groups && Uint32Array.from(own, (row) => groups[row]),
-    };
-  };
-  const train = part(0);
+  const all = { table, target, groups };
+  const train = rowsOf(all, (row) => apart[row] === 0);
   const made = await trainTrees(train.table, train.target, config, { ...options, groups: train.groups });
-  const unseen = part(1);
-  const measured = unseen.table.rows > 0 ? errorsOf(predict(made.forest, unseen.table.values), unseen.target) : {};
-  return { ...made, measured, trained: train.table.rows };
+  const trained = train.table.rows;
+  if (trained === rows) return { ...made, measured: {}, trained };
+  const left = rowsOf(all, (row) => apart[row] === 1);
+  const { values } = left.table;
+  const predicted = predict(made.forest, values);
+  const uncertainties = made.error && uncertaintiesOf(made.error, values);
+  const measured: Record<string, number> = errorsOf(predicted, left.target);
+  if (uncertainties) {
+    const within = predicted.filter((v, row) => Math.abs(v - left.target[row]) <= uncertainties[row]);
+    measured.coverage = within.length / predicted.length;
+  }
+  return { ...made, measured, trained, unseen: { table: left.table, target: left.target, predicted, uncertainties } };
 }
 
 /** Mean absolute and root mean square error, and the share of the variance explained (0 where there is none). */

@@ -13,7 +13,7 @@ import {
   type TreesModel,
   writeTrees,
 } from '../../../src/models/trees/files.ts';
-import { type Forest, predict } from '../../../src/models/trees/forest.ts';
+import { type Forest, predict, uncertaintiesOf } from '../../../src/models/trees/forest.ts';
 import { writeOnnx } from '../../../src/models/trees/onnx.ts';
 import { trainTrees } from '../../../src/models/trees/train.ts';
 import { temporaryFolder } from '../tiny.ts';
@@ -30,7 +30,13 @@ beforeAll(async () => {
   const { forest } = await trainTrees(table, targetOf(table), config);
   const columns = ['a', 'b', 'c', 'd', 'e', 'größe "f"'];
   const data = { rows: 500, fingerprint: 'abc' };
-  model = { forest, config, columns, descriptors: 'magpie 1', target: 'gap', data, measured: { mae: 0.25 } };
+  const uncertain = settings({
+    trees: 3,
+    earlyStopping: { share: 0.3, patience: 3 },
+    uncertainty: { trees: 6, learningRate: 0.1, leaves: 4, leafRows: 9 },
+  });
+  const { error } = await trainTrees(table, targetOf(table), uncertain);
+  model = { forest, error, config, columns, descriptors: 'magpie 1', target: 'gap', data, measured: { mae: 0.25 } };
   writeTrees(file, model);
 });
 
@@ -39,9 +45,24 @@ describe('a model file', () => {
     const read = readTrees(file);
     expect(read).toEqual(model);
     expect(predict(read.forest, table.values)).toEqual(predict(model.forest, table.values));
+    expect(uncertaintiesOf(read.error!, table.values)).toEqual(uncertaintiesOf(model.error!, table.values));
     expect(isTrees(file)).toBe(true);
     expect(isTrees(folder)).toBe(false);
     expect(readdirSync(folder).filter((name) => name.includes('tmp'))).toEqual([]);
+  });
+
+  it('of before there were uncertainties is read', () => {
+    const { error: _, ...old } = model;
+    writeTrees(bad, old);
+    expect(Object.keys(readSafetensors(bad).tensors).sort()).toEqual([
+      'base',
+      'gain',
+      'right',
+      'split',
+      'starts',
+      'value',
+    ]);
+    expect(readTrees(bad)).toEqual(old);
   });
 
   it('without a tree predicts its base', () => {
@@ -101,6 +122,35 @@ describe('a model file', () => {
     ['starts that do not start', set('starts', 0, 1), /starts must run from 0/],
     ['starts that run back', set('starts', 3, 1), /has no nodes|right child|should follow|before its last leaf/],
     ['a start beyond the nodes', set('starts', 1, 4e9), /has no nodes/],
+    ['no scale of the errors', (_, m) => void delete m.error, /tensors of errors without their scale/],
+    ['a scale below 0', (_, m) => void (m.error = '{"scale":-1}'), /its error: scale/],
+    ['a scale that is none', (_, m) => void (m.error = '{"scale":null}'), /its error: scale/],
+    ['a scale beyond all numbers', (_, m) => void (m.error = '{"scale":1e999}'), /its error: scale/],
+    ['a scale and more', (_, m) => void (m.error = '{"scale":1,"x":1}'), /its error: .*x/i],
+    ['a scale in no JSON', (_, m) => void (m.error = '1,'), /its metadata error is no JSON/],
+    [
+      'a scale alone',
+      (t) => {
+        for (const name of Object.keys(t)) if (name.startsWith('error.')) delete t[name];
+      },
+      /the scale of errors without their tensors/,
+    ],
+    ['a missing tensor of the errors', (t) => void delete t['error.right'], /the tensor error\.right is missing/],
+    ['an unknown tensor of the errors', (t) => void (t['error.more'] = t.base), /unknown tensor error\.more/],
+    ['errors below 0', set('error.base', 0, -1), /error\.base is -1, and no error is below 0/],
+    ['errors of NaN', set('error.base', 0, Number.NaN), /error\.base is no finite number/],
+    [
+      'a leaf of the errors that is no number',
+      set('error.value', 0, Number.NaN),
+      /error: tree 0, node 0: its .* is NaN/,
+    ],
+    ['a split of the errors by no column', set('error.split', 0, 12), /error: tree 0, node 0: column 6 of 6/],
+    ['a circle in the errors', set('error.right', 0, 0), /error: tree 0, node 0: its right child 0 is none/],
+    [
+      'errors of other columns',
+      (t) => void (t['error.gain'] = t['error.base']),
+      /error: gain has 1 numbers for 6 columns/,
+    ],
   ])('%s is refused', (_, change, message) => {
     write(change);
     expect(() => readTrees(bad)).toThrow(CheckpointError);
@@ -172,10 +222,12 @@ describe('a model file', () => {
         });
       }
       try {
-        const { forest } = readTrees(bad);
+        const { forest, error } = readTrees(bad);
         const width = forest.columns;
         const found = predict(forest, new Float32Array(4 * width).fill(0.3).fill(Number.NaN, width, 2 * width));
         expect(found.every(Number.isFinite)).toBe(true);
+        const claimed = error && uncertaintiesOf(error, new Float32Array(2 * width).fill(0.3));
+        expect(claimed?.every((v) => Number.isFinite(v) && v >= 0) ?? true).toBe(true);
         accepted++;
       } catch (error) {
         expect(error).toBeInstanceOf(CheckpointError);
