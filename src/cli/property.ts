@@ -1,10 +1,13 @@
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Executor } from '../autograd/executor.ts';
 import { elementCount } from '../chem/encoding.ts';
+import { DataError } from '../errors.ts';
+import { uncertainty } from '../models/calibration.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import type { ElemNetConfig } from '../models/config.ts';
 import { propertyModel } from '../models/elemnet.ts';
-import { replaceFile } from '../models/files.ts';
+import { reason, replaceFile } from '../models/files.ts';
 import { fractionsOf, type TableRows, targetsOf } from '../models/table.ts';
 import { chartFile } from '../report/chart.ts';
 import { pngWriter } from '../report/png.ts';
@@ -13,7 +16,7 @@ import { consoleTable, percent } from '../report/table.ts';
 import { note } from './common.ts';
 
 /** Number of elements of each row of fractions. */
-export const elementsOf = (fractions: Float32Array): number[] =>
+const elementsOf = (fractions: Float32Array): number[] =>
   Array.from({ length: fractions.length / elementCount }, (_, row) => {
     let n = 0;
     for (let e = 0; e < elementCount; e++) if (fractions[row * elementCount + e] > 0) n++;
@@ -30,7 +33,8 @@ export async function judge(
   try {
     const fractions = fractionsOf(table);
     const { values, spreads } = await model.run(fractions);
-    const judged = { values, spreads, truth: targetsOf(table), elements: elementsOf(fractions) };
+    const uncertainties = spreads.map((spread) => uncertainty(spread, model.calibration));
+    const judged = { values, uncertainties, truth: targetsOf(table), elements: elementsOf(fractions) };
     const { target } = checkpoint.config as ElemNetConfig;
     return { judged, report: propertyReport(target, judged, model.calibration) };
   } finally {
@@ -38,7 +42,19 @@ export async function judge(
   }
 }
 
-/** Writes properties.json, parity and calibration (SVG, and PNG where it can be drawn) into a folder that is there. */
+/** Makes the folder of `--report`. @throws DataError where it cannot be made */
+export function makeReportFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new DataError(`--report ${folder}: it cannot be made (${reason(cause)})`, { cause });
+  }
+}
+
+/**
+ * Writes properties.json, parity and, of a model with uncertainties, calibration (SVG, and PNG where it can be drawn) into a folder
+ * that is there.
+ */
 export async function writeReport(folder: string, report: PropertyReport, judged: Judged): Promise<void> {
   const text = (content: string): Uint8Array[] => [Buffer.from(content)];
   const { write, problem } = await pngWriter();
@@ -59,8 +75,8 @@ export function reportText(report: PropertyReport): string {
     ['root mean square error', rmse],
     ['R²', r2],
     ['mean absolute error of saying the mean', maeOfMean],
-    ...Object.entries(byElements).map(([n, errors]) => [`${n} elements: ${errors.rows} rows`, errors.mae]),
+    ...Object.entries(byElements ?? {}).map(([n, errors]) => [`${n} elements: ${errors.rows} rows`, errors.mae]),
   ] as const;
-  const covered = within.map(percent).join(', ');
-  return `${consoleTable([`${rows} rows`, ''], all)}\nwithin 1, 2, 3 uncertainties: ${covered}`;
+  const table = consoleTable([`${rows} rows`, ''], all);
+  return within ? `${table}\nwithin 1, 2, 3 uncertainties: ${within.map(percent).join(', ')}` : table;
 }

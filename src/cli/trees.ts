@@ -1,21 +1,23 @@
 import { existsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import cliProgress from 'cli-progress';
 import { Command, Option } from 'commander';
 import { parseFormula } from '../chem/formula.ts';
 import { Describer, descriptorCount, descriptorNames, descriptorSet } from '../chem/magpie.ts';
-import { mostNumbers, type Numbers, readNumbers } from '../chem/tables.ts';
+import { mostNumbers, type Numbers, readNumbers, writeTable } from '../chem/tables.ts';
 import { loadTargets } from '../chem/targets.ts';
 import { ConfigError, DataError, DeviceError } from '../errors.ts';
 import { type Device, openDevice } from '../kernels/device.ts';
 import type { Binned } from '../models/trees/bins.ts';
 import { loadTreesConfig, treesPresetNames } from '../models/trees/config.ts';
 import { writeTrees } from '../models/trees/files.ts';
-import { importances } from '../models/trees/forest.ts';
+import { type Forest, importances, permutationImportances } from '../models/trees/forest.ts';
 import { GpuHistogrammer, measure } from '../models/trees/gpu.ts';
 import type { Histogrammer } from '../models/trees/grow.ts';
-import { trainMeasured } from '../models/trees/train.ts';
+import { trainMeasured, type Unseen } from '../models/trees/train.ts';
+import { type Judged, propertyReport } from '../report/property.ts';
 import { deviceOption, integer, note, standardOptions } from './common.ts';
+import { makeReportFolder, reportText, writeReport } from './property.ts';
 
 interface TreesOptions {
   data: string;
@@ -30,6 +32,7 @@ interface TreesOptions {
   seed?: number;
   out?: string;
   force?: boolean;
+  report?: string;
   device: 'auto' | 'gpu' | 'reference';
   printConfig?: boolean;
   json?: boolean;
@@ -58,12 +61,15 @@ export function trainTreesCommand(): Command {
     .option('--seed <n>', 'seed of everything random', integer(0))
     .option('--out <file>', 'model to write: .safetensors')
     .option('--force', 'overwrite the file')
+    .option('--report <folder>', 'errors on the rows left out: properties.json, charts, importances.csv')
     .option('--print-config', 'print the settings that would be used, and stop')
     .addOption(deviceOption())
     .addHelpText(
       'after',
       '\nHistograms are summed on the processor, or on a graphics card where it is measured to be faster (never by software\n' +
-        'adapters unless --device gpu asks for them); the trees are the same to the bit.',
+        'adapters unless --device gpu asks for them); the trees are the same to the bit.\n\n' +
+        'With the preset best the model learns from the rows of early stopping what 68 % of its errors stay below; of rows unlike\n' +
+        'all training rows that says little. "predict" and "screen" take trees that were trained with --descriptors.',
     )
     .action(run);
   return standardOptions(
@@ -90,6 +96,10 @@ async function run(options: TreesOptions): Promise<void> {
   }
   if (!existsSync(dirname(out)))
     throw new DataError(`${out}: the folder ${dirname(out)} does not exist; create it first`);
+  const { report: folder } = options;
+  if (folder !== undefined && config.leaveOut === 0)
+    throw new ConfigError('train trees: --report needs rows to measure on; give leaveOut a share');
+  if (folder !== undefined) makeReportFolder(folder);
   const table = options.descriptors ? await describedTable(options) : await readNumbers(options.data, options);
   const { rows, columns } = table;
   const left = table.leftOut.length > 0 ? `; ${table.leftOut.length} columns of text left out` : '';
@@ -110,7 +120,7 @@ async function run(options: TreesOptions): Promise<void> {
   const began = performance.now();
   try {
     bar?.start(config.trees, 0, { loss: '-' });
-    const { forest, history, measured, trained } = await trainMeasured(
+    const { forest, error, history, measured, trained, unseen } = await trainMeasured(
       { rows, columns: columns.length, values: table.values },
       table.target,
       config,
@@ -126,6 +136,7 @@ async function run(options: TreesOptions): Promise<void> {
     const seconds = (performance.now() - began) / 1000;
     writeTrees(out, {
       forest,
+      error,
       config,
       columns,
       descriptors: options.descriptors ? descriptorSet().fingerprint : '',
@@ -137,13 +148,24 @@ async function run(options: TreesOptions): Promise<void> {
     const order = [...gain.keys()].sort((a, b) => gain[b] - gain[a] || a - b).filter((c) => gain[c] > 0);
     const best = order.slice(0, 10).map((c) => ({ column: columns[c], gain: gain[c] }));
     const made = forest.starts.length - 1;
+    if (config.uncertainty && !error) note('too few rows were watched to learn an uncertainty from');
+    const judged = unseen && judgedOf(unseen, options.descriptors !== undefined);
+    const report = judged && propertyReport(options.target, judged);
+    if (folder !== undefined && !unseen) note(`--report ${folder}: no row could be left out to measure on`);
+    if (folder !== undefined && unseen && judged && report) {
+      await writeReport(folder, report, judged);
+      await writeImportances(join(folder, 'importances.csv'), forest, unseen, columns, config.seed);
+    }
     if (options.json) {
       const { loss } = history[history.length - 1];
+      const { within } = report ?? {};
       process.stdout.write(
-        `${JSON.stringify({ rows: trained, columns: columns.length, trees: made, loss, ...measured, seconds, importances: best, out })}\n`,
+        `${JSON.stringify({ rows: trained, columns: columns.length, trees: made, loss, ...measured, within, seconds, importances: best, out })}\n`,
       );
       return;
     }
+    if (folder !== undefined && report)
+      note(`${reportText(report)}\nproperties.json, charts, importances.csv: ${folder}`);
     const errors = Object.entries(measured).map(([name, value]) => `${name} ${value.toPrecision(4)}`);
     note(
       `${made} trees of ${trained} rows in ${seconds.toFixed(1)} s; ${errors.join(', ') || 'nothing set aside to measure'}`,
@@ -163,6 +185,37 @@ async function run(options: TreesOptions): Promise<void> {
     devices.engine?.destroy();
     devices.device?.destroy();
   }
+}
+
+/** Unseen rows as a report takes them; the first descriptor is the number of elements. */
+const judgedOf = ({ table, target, predicted, uncertainties }: Unseen, described: boolean): Judged => ({
+  values: predicted,
+  uncertainties,
+  truth: target,
+  elements: described ? target.map((_, row) => table.values[row * table.columns]) : undefined,
+});
+
+/** Every column's share of the gain, and by how much the error of unseen rows rises when it is shuffled; the largest rise first. */
+async function writeImportances(
+  file: string,
+  forest: Forest,
+  { table, target }: Unseen,
+  columns: readonly string[],
+  seed: number,
+): Promise<void> {
+  const { gain, splits } = importances(forest);
+  const rise = permutationImportances(forest, table.values, target, seed);
+  const order = [...gain.keys()].sort((a, b) => rise[b] - rise[a] || gain[b] - gain[a] || a - b);
+  await writeTable(
+    file,
+    [
+      { name: 'column', type: 'text', value: (i) => columns[order[i]] },
+      { name: 'permutation', type: 'real', value: (i) => rise[order[i]] },
+      { name: 'gain', type: 'real', value: (i) => gain[order[i]] },
+      { name: 'splits', type: 'integer', value: (i) => splits[order[i]] },
+    ],
+    columns.length,
+  );
 }
 
 /** Formulas with a target, described: one row a reduced formula, so that none is on both sides of a split. */

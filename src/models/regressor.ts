@@ -1,20 +1,27 @@
-/** A trained property model, whatever its kind: packed formulas in, numbers out. */
+/** A trained property model, whatever its kind: formulas in, numbers out. */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openExecutor } from '../autograd/open.ts';
 import { elementCount } from '../chem/encoding.ts';
-import { packedFractions } from '../chem/fractions.ts';
+import { type Composition, FormulaFault } from '../chem/formula.ts';
+import { packedFractions, refuseStrangers, writeFractions } from '../chem/fractions.ts';
 import { Describer, descriptorCount, descriptorNames, descriptorSet } from '../chem/magpie.ts';
 import { ConfigError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
-import { uncertainty } from './calibration.ts';
+import { type Calibration, uncertainty } from './calibration.ts';
 import { propertyModel } from './elemnet.ts';
 import { bestName, findCheckpoint } from './run.ts';
 import { checkInputs, isTrees, readTrees } from './trees/files.ts';
-import { predict } from './trees/forest.ts';
+import { predict, uncertaintiesOf } from './trees/forest.ts';
 
-export interface Regressor {
+/** Of each row its number, and what 68.27 % of the errors stay below where the model knows. */
+export interface Predictions {
+  values: ArrayLike<number>;
+  uncertainties?: ArrayLike<number>;
+}
+
+interface Facts {
   readonly kind: 'elemnet' | 'trees';
   /** Name of the column that it was trained to predict. */
   readonly target: string;
@@ -22,8 +29,27 @@ export interface Regressor {
   readonly sha256: string;
   /** What to tell the user: what computes, how far it is off on rows set aside. */
   readonly note: string;
-  /** Uncertainties where the model has them: trees have none. @param words packed rows, 4 words each */
-  run(words: Uint32Array, rows: number): Promise<{ values: ArrayLike<number>; uncertainties?: ArrayLike<number> }>;
+  /** Of an elemnet: from its members' spread to an uncertainty. */
+  readonly calibration?: Calibration;
+}
+
+export interface Regressor extends Facts {
+  /** @param words packed rows, 4 words each */
+  run(words: Uint32Array, rows: number): Promise<Predictions>;
+  /** Of formulas as they stand, fractional ones too; those that can't be predicted are NaN, and their faults say why, by place. */
+  compositions(formulas: readonly Composition[]): Promise<Predictions & { faults: ReadonlyMap<number, FormulaFault> }>;
+  destroy(): void;
+}
+
+/** What the kinds differ in: the numbers that they make of a formula, and what they make of these. */
+interface Inside {
+  /** Numbers of a formula. */
+  width: number;
+  packed(words: Uint32Array, row: number, out: Float32Array, at: number): void;
+  /** @throws FormulaFault */
+  write(formula: Composition, out: Float32Array, at: number): void;
+  /** @param inputs [rows, width] */
+  predict(inputs: Float32Array): Promise<Predictions>;
   destroy(): void;
 }
 
@@ -42,68 +68,116 @@ export async function openRegressor(
 ): Promise<Regressor> {
   const shipped = join(packageRoot, 'models', `${path}.safetensors`);
   const file = /^[\w-]+$/.test(path) && !existsSync(path) && existsSync(shipped) ? shipped : path;
-  if (isTrees(file)) return openTrees(file);
+  if (isTrees(file)) return openTrees(file, option);
   const checkpoint = findCheckpoint(path, existsSync(join(path, bestName)) ? 'best' : 'last');
   const { config } = checkpoint;
   if (config.model !== 'elemnet') {
-    throw new ConfigError(`${option} ${path}: it is a model of kind ${config.model}; it takes an elemnet or trees`);
+    throw new ConfigError(
+      `${option} ${path}: it is a model of kind ${config.model}; it takes one of "train elemnet" or "train trees"`,
+    );
   }
   const { executor, note } = await openExecutor(device, { boundsChecks: false });
   try {
     const model = await propertyModel(executor, checkpoint);
-    return {
-      kind: 'elemnet',
-      target: config.target,
-      sha256: sha256Of(checkpoint.path),
-      note,
-      run: async (words, rows) => {
-        const values = new Float32Array(rows);
-        const uncertainties = new Float32Array(rows);
-        const fractions = new Float32Array(Math.min(rows, chunk) * elementCount);
-        for (let from = 0; from < rows; from += chunk) {
-          const count = Math.min(chunk, rows - from);
-          for (let i = 0; i < count; i++) packedFractions(words, from + i, fractions, i * elementCount);
-          const found = await model.run(fractions.subarray(0, count * elementCount));
-          values.set(found.values, from);
-          uncertainties.set(
-            found.spreads.map((spread) => uncertainty(spread, model.calibration)),
-            from,
-          );
-        }
-        return { values, uncertainties };
+    const { calibration } = model;
+    return regressor(
+      { kind: 'elemnet', target: config.target, sha256: sha256Of(checkpoint.path), note, calibration },
+      {
+        width: elementCount,
+        packed: packedFractions,
+        write: writeFractions,
+        predict: async (fractions) => {
+          const { values, spreads } = await model.run(fractions);
+          return { values, uncertainties: spreads.map((spread) => uncertainty(spread, calibration)) };
+        },
+        destroy: () => {
+          model.destroy();
+          executor.destroy();
+        },
       },
-      destroy: () => {
-        model.destroy();
-        executor.destroy();
-      },
-    };
+    );
   } catch (error) {
     executor.destroy();
     throw error;
   }
 }
 
-function openTrees(path: string): Regressor {
+function openTrees(path: string, option: string): Regressor {
   const model = readTrees(path);
+  if (model.descriptors === '') {
+    throw new ConfigError(
+      `${option} ${path}: its trees were trained on columns of a table, which formulas have not; train them with --descriptors magpie`,
+    );
+  }
   checkInputs(path, model, { columns: descriptorNames, descriptors: descriptorSet().fingerprint });
+  const { forest, error, measured, target } = model;
   const describer = new Describer();
-  const errors = Object.entries(model.measured).map(([name, value]) => `${name} ${value.toPrecision(3)}`);
-  return {
-    kind: 'trees',
-    target: model.target,
-    sha256: sha256Of(path),
-    note: `trees for ${model.target}; ${errors.length > 0 ? `on rows set aside: ${errors.join(', ')}` : 'never measured'}`,
-    run: async (words, rows) => {
-      const values = new Float64Array(rows);
-      const matrix = new Float32Array(Math.min(rows, chunk) * descriptorCount);
-      for (let from = 0; from < rows; from += chunk) {
-        const count = Math.min(chunk, rows - from);
-        for (let i = 0; i < count; i++) describer.row(words, from + i, matrix, i * descriptorCount);
-        values.set(predict(model.forest, matrix.subarray(0, count * descriptorCount)), from);
-      }
-      return { values };
+  const errors = Object.entries(measured).map(([name, value]) => `${name} ${value.toPrecision(3)}`);
+  const note = `trees for ${target}; ${errors.length > 0 ? `on rows set aside: ${errors.join(', ')}` : 'never measured'}`;
+  return regressor(
+    { kind: 'trees', target, sha256: sha256Of(path), note },
+    {
+      width: descriptorCount,
+      packed: (words, row, out, at) => describer.row(words, row, out, at),
+      write: (formula, out, at) => {
+        // Trees were trained on these alone.
+        refuseStrangers(formula);
+        describer.composition(formula, out, at);
+      },
+      predict: async (inputs) => ({
+        values: predict(forest, inputs),
+        uncertainties: error && uncertaintiesOf(error, inputs),
+      }),
+      destroy: () => {},
     },
-    destroy: () => {},
+  );
+}
+
+/** A regressor that takes rows a chunk at a time. */
+function regressor(facts: Facts, { width, packed, write, predict: some, destroy }: Inside): Regressor {
+  /** @param fill false where a row has no inputs */
+  const each = async (
+    rows: number,
+    fill: (row: number, out: Float32Array, at: number) => boolean,
+  ): Promise<Predictions> => {
+    const values = new Float64Array(rows).fill(Number.NaN);
+    let uncertainties: Float64Array | undefined;
+    const inputs = new Float32Array(Math.min(rows, chunk) * width);
+    for (let from = 0; from < rows; from += chunk) {
+      const places: number[] = [];
+      for (let row = from; row < Math.min(rows, from + chunk); row++)
+        if (fill(row, inputs, places.length * width)) places.push(row);
+      const found = await some(inputs.subarray(0, places.length * width));
+      if (found.uncertainties) uncertainties ??= new Float64Array(rows).fill(Number.NaN);
+      places.forEach((row, i) => {
+        values[row] = found.values[i];
+        if (uncertainties && found.uncertainties) uncertainties[row] = found.uncertainties[i];
+      });
+    }
+    return { values, uncertainties };
+  };
+  return {
+    ...facts,
+    run: (words, rows) =>
+      each(rows, (row, out, at) => {
+        packed(words, row, out, at);
+        return true;
+      }),
+    compositions: async (formulas) => {
+      const faults = new Map<number, FormulaFault>();
+      const found = await each(formulas.length, (row, out, at) => {
+        try {
+          write(formulas[row], out, at);
+          return true;
+        } catch (error) {
+          if (!(error instanceof FormulaFault)) throw error;
+          faults.set(row, error);
+          return false;
+        }
+      });
+      return { ...found, faults };
+    },
+    destroy,
   };
 }
 

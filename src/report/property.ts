@@ -1,16 +1,16 @@
 /** How good a property model's predictions are, and how honest their uncertainties. */
-import { type Calibration, coverage, uncertainty } from '../models/calibration.ts';
+import { type Calibration, coverage, quantile } from '../models/calibration.ts';
 import { type Chart, drawLines, drawPoints } from './chart.ts';
 import { html } from './html.ts';
 
 /** Predictions beside the truth, row by row. */
 export interface Judged {
   values: ArrayLike<number>;
-  /** Deviations between an ensemble's members. */
-  spreads: ArrayLike<number>;
+  /** What the model says that 68.27 % of the errors stay below, where it says so. */
+  uncertainties?: ArrayLike<number>;
   truth: ArrayLike<number>;
-  /** Number of elements of each formula. */
-  elements: ArrayLike<number>;
+  /** Number of elements of each formula, where rows are formulas. */
+  elements?: ArrayLike<number>;
 }
 
 interface Errors {
@@ -26,22 +26,22 @@ export interface PropertyReport extends Errors {
   r2: number;
   /** Mean absolute error of saying the truth's mean of every row. */
   maeOfMean: number;
-  byElements: Record<string, Errors>;
-  calibration: Calibration;
-  /** Share of the errors within one, two and three uncertainties; a normal distribution has 0.683, 0.954, 0.997. */
-  within: readonly [number, number, number];
-  /** Rows by rising uncertainty, in tenths: the mean claimed, and what 68.27 % of the errors stay below. */
-  bins: readonly (Errors & { uncertainty: number; observed: number })[];
+  byElements?: Record<string, Errors>;
+  /** How an elemnet's uncertainties follow from its members' spread. */
+  calibration?: Calibration;
+  /** Where there are uncertainties: share of the errors within one, two and three; a normal distribution has 0.683, 0.954, 0.997. */
+  within?: readonly [number, number, number];
+  /** And rows by rising uncertainty, in tenths: the mean claimed, and what 68.27 % of the errors stay below. */
+  bins?: readonly (Errors & { uncertainty: number; observed: number })[];
 }
 
 const bins = 10;
 
 /** Errors, coverage and tenths; NaN for what rows that are all alike, or none, cannot say. */
-export function propertyReport(target: string, judged: Judged, calibration: Calibration): PropertyReport {
-  const { values, spreads, truth, elements } = judged;
+export function propertyReport(target: string, judged: Judged, calibration?: Calibration): PropertyReport {
+  const { values, uncertainties, truth, elements } = judged;
   const rows = truth.length;
   const errors = Float64Array.from({ length: rows }, (_, i) => Math.abs(values[i] - truth[i]));
-  const claimed = Float64Array.from({ length: rows }, (_, i) => uncertainty(spreads[i], calibration));
   const mean = (list: ArrayLike<number>, of: (v: number, i: number) => number = (v) => v): number => {
     let sum = 0;
     for (let i = 0; i < list.length; i++) sum += of(list[i], i);
@@ -49,23 +49,26 @@ export function propertyReport(target: string, judged: Judged, calibration: Cali
   };
   const middle = mean(truth);
   const squares = mean(errors, (e) => e * e);
-  const byElements: Record<string, Errors> = {};
-  for (let n = 1; n <= 85; n++) {
-    const some = errors.filter((_, i) => elements[i] === n);
-    if (some.length > 0) byElements[n] = { rows: some.length, mae: mean(some) };
-  }
-  const order = Array.from(claimed.keys()).sort((a, b) => claimed[a] - claimed[b]);
-  const tenths = Array.from({ length: Math.min(bins, rows) }, (_, k, many = Math.min(bins, rows)) => {
-    const some = order.slice(Math.floor((k * rows) / many), Math.floor(((k + 1) * rows) / many));
-    const sorted = Float64Array.from(some, (i) => errors[i]).sort();
-    return {
-      rows: some.length,
-      uncertainty: mean(some, (i) => claimed[i]),
-      observed: sorted[Math.min(sorted.length - 1, Math.floor(coverage * sorted.length))],
-      mae: mean(sorted),
-    };
-  });
-  const within = (times: number): number => mean(errors, (e, i) => (e <= times * claimed[i] ? 1 : 0));
+  const numbersOf = (list: ArrayLike<number>): Record<string, Errors> => {
+    const found: Record<string, Errors> = {};
+    for (let n = 1; n <= 85; n++) {
+      const some = errors.filter((_, i) => list[i] === n);
+      if (some.length > 0) found[n] = { rows: some.length, mae: mean(some) };
+    }
+    return found;
+  };
+  const honesty = (claimed: ArrayLike<number>): Pick<PropertyReport, 'within' | 'bins'> => {
+    const order = Array.from(errors.keys()).sort((a, b) => claimed[a] - claimed[b]);
+    const many = Math.min(bins, rows);
+    const tenths = Array.from({ length: many }, (_, k) => {
+      const some = order.slice(Math.floor((k * rows) / many), Math.floor(((k + 1) * rows) / many));
+      const sorted = Float64Array.from(some, (i) => errors[i]).sort();
+      const uncertainty = mean(some, (i) => claimed[i]);
+      return { rows: some.length, uncertainty, observed: quantile(sorted, coverage), mae: mean(sorted) };
+    });
+    const within = (times: number): number => mean(errors, (e, i) => (e <= times * claimed[i] ? 1 : 0));
+    return { within: [within(1), within(2), within(3)], bins: tenths };
+  };
   return {
     target,
     rows,
@@ -73,10 +76,9 @@ export function propertyReport(target: string, judged: Judged, calibration: Cali
     rmse: Math.sqrt(squares),
     r2: 1 - squares / mean(truth, (v) => (v - middle) ** 2),
     maeOfMean: mean(truth, (v) => Math.abs(v - middle)),
-    byElements,
-    calibration,
-    within: [within(1), within(2), within(3)],
-    bins: tenths,
+    ...(elements && { byElements: numbersOf(elements) }),
+    ...(calibration && { calibration }),
+    ...(uncertainties && honesty(uncertainties)),
   };
 }
 
@@ -84,7 +86,7 @@ export function propertyReport(target: string, judged: Judged, calibration: Cali
 export function propertyCharts(report: PropertyReport, { values, truth }: Judged): Record<string, Chart> {
   const { bins, target, mae, rows } = report;
   const about = `${target}, ${rows} rows, mean absolute error ${mae.toFixed(4)}`;
-  const top = bins.at(-1)?.uncertainty ?? 1;
+  const ends = bins && [bins[0], bins[bins.length - 1]].map((bin) => bin?.uncertainty ?? 0);
   return {
     parity: drawPoints({
       title: html`Predictions and truth <span>${about}</span>`,
@@ -92,19 +94,16 @@ export function propertyCharts(report: PropertyReport, { values, truth }: Judged
       yLabel: 'prediction',
       points: Array.from(values, (value, i) => [truth[i], value] as const),
     }),
-    calibration: drawLines({
-      title: html`Uncertainty claimed, and what 68 % of the errors stay below <span>tenths of ${rows} rows</span>`,
-      xLabel: 'uncertainty claimed',
-      series: [
-        { name: 'observed', points: bins.map(({ uncertainty, observed }) => [uncertainty, observed] as const) },
-        {
-          name: 'ideal',
-          points: [
-            [bins[0]?.uncertainty ?? 0, bins[0]?.uncertainty ?? 0],
-            [top, top],
+    ...(bins &&
+      ends && {
+        calibration: drawLines({
+          title: html`Uncertainty claimed, and what 68 % of the errors stay below <span>tenths of ${rows} rows</span>`,
+          xLabel: 'uncertainty claimed',
+          series: [
+            { name: 'observed', points: bins.map(({ uncertainty, observed }) => [uncertainty, observed] as const) },
+            { name: 'ideal', points: ends.map((end) => [end, end] as const) },
           ],
-        },
-      ],
-    }),
+        }),
+      }),
   };
 }

@@ -69,7 +69,8 @@ export function screeningPage(
   ] as const) {
     if (!models[key]) continue;
     columns.push([`${key}, ${unit}`, (row) => number(row[names[key]], 3)]);
-    if (models[key].kind === 'elemnet') columns.push(['±', (row) => number(row[names[`${key}Uncertainty`]], 3)]);
+    const own = names[`${key}Uncertainty`];
+    if (rows.some((row) => own in row)) columns.push(['±', (row) => number(row[own], 3)]);
   }
   const fell = Object.entries(removed).filter(([, n]) => n > 0);
   return page(

@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { matganElements } from '../../src/chem/elements.ts';
+import { parseFormula } from '../../src/chem/formula.ts';
+import { Describer, descriptorCount } from '../../src/chem/magpie.ts';
 import { readCheckpoint } from '../../src/models/checkpoint.ts';
+import { readTrees, writeTrees } from '../../src/models/trees/files.ts';
+import { predict, uncertaintiesOf } from '../../src/models/trees/forest.ts';
 import { describeGpu } from '../gpu.ts';
 import { tinyElemNet } from '../models/tiny.ts';
 import { matganHere } from './here.ts';
@@ -104,7 +108,7 @@ describeGpu('train elemnet, then predict', () => {
     [
       'another kind of model',
       ['predict', 'icsd', '--formulas', table, '--out', at('x.csv')],
-      /it is a model of kind gan; predict takes/,
+      /predict icsd: it is a model of kind gan; it takes one of "train elemnet" or "train trees"/,
     ],
     ['nowhere to write', ['predict', run, '--formulas', table], /it needs --out FILE or --report DIR/],
     [
@@ -132,6 +136,118 @@ describeGpu('train elemnet, then predict', () => {
     const { status, stderr } = await matganHere(...args);
     expect(stderr).toMatch(message);
     expect(status).toBe(2);
+  });
+});
+
+describe('train trees on formulas, then predict', () => {
+  const model = at('gap.safetensors');
+  const plain = at('plain.safetensors');
+  const gaps = at('gaps.csv');
+  beforeAll(async () => {
+    const rows = Array.from({ length: 300 }, (_, i) => {
+      const [a, b] = [matganElements[(7 * i) % 40], matganElements[40 + (i % 41)]];
+      return `${a}${1 + (i % 3)}${b},${(i % 5) + (i % 41) / 10}`;
+    });
+    writeFileSync(gaps, `formula,gap\n${rows.join('\n')}\n`);
+    writeFileSync(at('trees.yaml'), 'earlyStopping: { share: 0.3, patience: 20 }\nuncertainty: { leafRows: 10 }\n');
+    const all = ['train', 'trees', '--data', gaps, '--target', 'gap', '--device', 'reference', '--trees', '20'];
+    for (const [out, ...more] of [
+      [model, '--config', at('trees.yaml'), '--descriptors', 'magpie'],
+      [plain, '--preset', 'paper', '--descriptors', 'magpie'],
+    ]) {
+      const { status, stderr } = await matganHere(...all, '--out', out, ...more);
+      expect([status, stderr]).toEqual([0, expect.stringMatching(/wrote/)]);
+    }
+  }, 120_000);
+  const cells = (name: string): string[][] =>
+    readFileSync(at(name), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split(','));
+
+  it('predicts formulas, fractional ones too, with uncertainties; refuses others by row; compares', async () => {
+    const texts = ['NaCl,1', 'Fe0.95O,2', 'HeO,3', 'Xx,4', 'LiF,', ',1', 'Na2Cl2,1'];
+    const formulas = write('mixed.csv', ['formula,truth', ...texts]);
+    const { status, stdout, stderr } = await matganHere(
+      ...['predict', model, '--formulas', formulas, '--out', at('t.csv'), '--truth', 'truth', '--report', at('trees')],
+      '--json',
+    );
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/4 of 7 formulas predicted .*\nnot predicted: row 3: .*He is none of the 85/);
+    const { report, ...rest } = JSON.parse(stdout);
+    expect(rest).toMatchObject({ rows: 7, predicted: 4, target: 'gap' });
+    expect(report).toMatchObject({ rows: 3, byElements: { 2: { rows: 3 } } });
+    expect(report.within).toHaveLength(3);
+    expect(report).not.toHaveProperty('calibration');
+    expect(readdirSync(at('trees'))).toEqual(
+      expect.arrayContaining(['calibration.svg', 'parity.svg', 'properties.json']),
+    );
+    const [head, ...lines] = cells('t.csv');
+    expect(head).toEqual(['formula', 'truth', 'predicted_gap', 'uncertainty', 'error']);
+    expect(lines[2].slice(0, 4)).toEqual(['HeO', '3.0', '', '']);
+    expect(lines[3].slice(0, 4)).toEqual(['Xx', '4.0', '', '']);
+    expect(lines[5][4]).not.toBe('');
+    // The same formula, reduced or not.
+    expect(lines[6].slice(2)).toEqual(lines[0].slice(2));
+    const { forest, error } = readTrees(model);
+    const values = new Float32Array(descriptorCount);
+    for (const row of [0, 1, 4]) {
+      new Describer().composition(parseFormula(lines[row][0]), values, 0);
+      expect(Number(lines[row][2])).toBeCloseTo(predict(forest, values)[0], 10);
+      expect(Number(lines[row][3])).toBeCloseTo(uncertaintiesOf(error!, values)[0], 10);
+      expect(Number(lines[row][3])).toBeGreaterThan(0);
+    }
+  });
+
+  it('says the same in a screening', async () => {
+    const formulas = write('screened.csv', ['formula', 'NaCl', 'LiFePO4', 'Na2Cl2', 'KBr']);
+    const out = at('s.csv');
+    const page = at('s.html');
+    const screened = await matganHere('screen', formulas, '--out', out, '--html', page, '--gap-model', model);
+    expect(screened.status).toBe(0);
+    const predicted = await matganHere('predict', model, '--formulas', out, '--out', at('sp.csv'));
+    expect(predicted.status).toBe(0);
+    const [head, ...lines] = cells('s.csv');
+    expect(head.slice(-2)).toEqual(['predicted_gap_ev', 'gap_uncertainty_ev']);
+    expect(lines.map((line) => [line[0], ...line.slice(-2)])).toEqual(
+      cells('sp.csv')
+        .slice(1)
+        .map((line) => line.slice(0, 3)),
+    );
+    expect(readFileSync(page, 'utf8')).toMatch(/<th[^>]*>±/);
+    await matganHere('screen', formulas, '--out', at('s2.csv'), '--html', page, '--gap-model', plain);
+    expect(cells('s2.csv')[0].at(-1)).toBe('predicted_gap_ev');
+    expect(readFileSync(page, 'utf8')).not.toMatch(/<th[^>]*>±/);
+  });
+
+  it('without an uncertainty leaves the column and the chart out', async () => {
+    const { status, stderr } = await matganHere(
+      ...['predict', plain, '--formulas', gaps, '--out', at('q.csv'), '--truth', 'gap', '--report', at('plain')],
+    );
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/mean absolute error/);
+    expect(stderr).not.toMatch(/uncertaint/);
+    expect(cells('q.csv')[0]).toEqual(['formula', 'gap', 'predicted_gap', 'error']);
+    expect(readdirSync(at('plain'))).not.toContain('calibration.svg');
+  });
+
+  it('refuses trees on columns of a table, and broken ones', async () => {
+    const own = at('own.safetensors');
+    writeTrees(own, { ...readTrees(model), descriptors: '' });
+    const broken = readFileSync(model);
+    writeFileSync(at('broken.safetensors'), broken.subarray(0, broken.length - 4));
+    for (const [file, message] of [
+      [
+        own,
+        /predict .*own\.safetensors: its trees were trained on columns of a table.*train them with --descriptors magpie/,
+      ],
+      [at('broken.safetensors'), /broken\.safetensors/],
+    ] as const) {
+      const { status, stderr } = await matganHere('predict', file, '--formulas', gaps, '--out', at('no.csv'));
+      expect([status, stderr]).toEqual([2, expect.stringMatching(message)]);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+      expect(existsSync(at('no.csv'))).toBe(false);
+    }
   });
 });
 

@@ -35,6 +35,7 @@ function model(value: (formula: string) => number, asked: string[] = []): Regres
       asked.push(...formulas);
       return { values: formulas.map(value), uncertainties: formulas.map((f) => f.length / 10) };
     },
+    compositions: () => Promise.reject(new Error('a screening has packed rows')),
     destroy: () => {},
   };
 }

@@ -25,6 +25,7 @@ beforeAll(async () => {
     { length: 300 },
     (_, row) => `g${row % 50},${[0, 1, 2].map((c) => cell(row, c))},${target[row]}`,
   );
+  writeFileSync(at('none.yaml'), 'leaveOut: 0\n');
   writeFileSync(at('t.csv'), `name,a,b,c,y\n${lines.join('\n')}\n`);
 });
 
@@ -120,6 +121,44 @@ describe('matgan train trees', () => {
     expect(readdirSync(folder).filter((name) => /tmp|partial/.test(name))).toEqual([]);
   });
 
+  it('reports on the rows left out, with uncertainties where the settings have them', async () => {
+    const [model, report] = [at('u.safetensors'), at('report')];
+    const own = 'earlyStopping: { share: 0.3, patience: 20 }\nleaveOut: 0.2\nuncertainty: { leafRows: 10 }\n';
+    writeFileSync(at('uncertain.yaml'), own);
+    const all = ['--config', at('uncertain.yaml'), '--trees', '40', '--group', 'name', '--report', report];
+    const made = await train('--out', model, ...all, '--json');
+    expect(made.status).toBe(0);
+    const result = JSON.parse(made.stdout);
+    expect(readTrees(model).measured).toEqual({
+      mae: result.mae,
+      rmse: result.rmse,
+      r2: result.r2,
+      coverage: result.coverage,
+    });
+    const written = JSON.parse(readFileSync(join(report, 'properties.json'), 'utf8'));
+    expect(written).toMatchObject({ target: 'y', rows: 60, within: result.within });
+    expect(written.mae).toBeCloseTo(result.mae, 10);
+    expect(written.within[0]).toBe(result.coverage);
+    expect(written).not.toHaveProperty('byElements');
+    expect(readdirSync(report)).toEqual(expect.arrayContaining(['calibration.svg', 'parity.svg', 'importances.csv']));
+    expect(readFileSync(join(report, 'parity.svg'), 'utf8').match(/<circle/g)).toHaveLength(60);
+    const [head, ...lines] = readFileSync(join(report, 'importances.csv'), 'utf8').trim().split('\n');
+    expect(head).toBe('column,permutation,gain,splits');
+    const rises = lines.map((line) => Number(line.split(',')[1]));
+    expect(rises).toEqual([...rises].sort((a, b) => b - a));
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toMatch(/^a,0\.\d/);
+
+    const plain = at('plain');
+    const paper = await train('--out', at('q.safetensors'), '--preset', 'paper', '--trees', '5', '--report', plain);
+    expect(paper.stderr).toMatch(/mean absolute error/);
+    expect(paper.stderr).not.toMatch(/uncertaint/);
+    expect(readdirSync(plain)).not.toContain('calibration.svg');
+    expect(JSON.parse(readFileSync(join(plain, 'properties.json'), 'utf8'))).not.toHaveProperty('within');
+    const few = await train('--out', at('few.safetensors'), '--trees', '3');
+    expect(few.stderr).toMatch(/too few rows were watched to learn an uncertainty from/);
+  });
+
   it('shows its settings, and takes a file of one’s own', async () => {
     writeFileSync(at('own.yaml'), 'growth: { kind: leaf, leaves: 4 }\nearlyStopping: { share: 0.2, patience: 3 }\n');
     const { stdout } = await train('--config', at('own.yaml'), '--seed', '9', '--print-config');
@@ -138,6 +177,12 @@ describe('matgan train trees', () => {
     ['no such folder', ['--out', at('no/x.safetensors')], /does not exist; create it first/],
     ['no such preset', ['--out', at('x.safetensors'), '--preset', 'bst'], /there is none \(did you mean best\?\)/],
     ['no such column', ['--out', at('x.safetensors'), '--columns', 'a', 'zz'], /has no column "zz"/],
+    ['a report on a file', ['--out', at('x.safetensors'), '--report', at('t.csv')], /--report .* it cannot be made/],
+    [
+      'a report of nothing',
+      ['--out', at('x.safetensors'), '--config', at('none.yaml'), '--report', at('r')],
+      /--report needs rows to measure on; give leaveOut a share/,
+    ],
   ])('%s: one line, 2', async (_, more, message) => {
     const { status, stdout, stderr } = await train(...more);
     expect([status, stdout]).toEqual([2, '']);

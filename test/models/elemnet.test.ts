@@ -19,7 +19,7 @@ import { type ElemNetConfig, loadConfig } from '../../src/models/config.ts';
 import { elemNet, elemNetTrainer, madeUpTable, propertyModel } from '../../src/models/elemnet.ts';
 import { findCheckpoint, regressionData } from '../../src/models/run.ts';
 import { fractionsOf, tableOf, targetsAt, targetsOf } from '../../src/models/table.ts';
-import { propertyReport } from '../../src/report/property.ts';
+import { propertyCharts, propertyReport } from '../../src/report/property.ts';
 import { describeGpu } from '../gpu.ts';
 import {
   logOf,
@@ -304,15 +304,25 @@ it('the report: errors, coverage, tenths', () => {
   const rows = 100;
   const truth = Array.from({ length: rows }, (_, i) => i / 10);
   const values = truth.map((v, i) => v + (i % 2 ? 0.1 : -0.3));
-  const spreads = truth.map((_, i) => (i % 2 ? 0.1 : 0.3));
+  const uncertainties = truth.map((_, i) => (i % 2 ? 0.101 : 0.301));
   const elements = truth.map((_, i) => 2 + (i % 2));
-  const report = propertyReport('energy', { values, spreads, truth, elements }, { floor: 0.001, slope: 1 });
+  const judged = { values, uncertainties, truth, elements };
+  const report = propertyReport('energy', judged, { floor: 0.001, slope: 1 });
   expect(report.mae).toBeCloseTo(0.2);
-  expect(report.byElements[2]).toEqual({ rows: 50, mae: expect.closeTo(0.3) });
+  expect(report.byElements?.[2]).toEqual({ rows: 50, mae: expect.closeTo(0.3) });
   expect(report.within).toEqual([1, 1, 1]);
   expect(report.bins).toHaveLength(10);
-  expect(report.bins[0]).toMatchObject({ rows: 10, uncertainty: expect.closeTo(0.101), observed: expect.closeTo(0.1) });
+  expect(report.bins?.[0]).toMatchObject({
+    rows: 10,
+    uncertainty: expect.closeTo(0.101),
+    observed: expect.closeTo(0.1),
+  });
   expect(report.maeOfMean).toBeCloseTo(2.5);
+  expect(Object.keys(propertyCharts(report, judged))).toEqual(['parity', 'calibration']);
+  // A model without uncertainties, rows that are no formulas.
+  const plain = propertyReport('energy', { values, truth });
+  expect(Object.keys(plain)).toEqual(['target', 'rows', 'mae', 'rmse', 'r2', 'maeOfMean']);
+  expect(Object.keys(propertyCharts(plain, { values, truth }))).toEqual(['parity']);
 });
 
 describe.each([
