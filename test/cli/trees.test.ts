@@ -155,7 +155,8 @@ describe('matgan train trees', () => {
     expect(paper.stderr).not.toMatch(/uncertaint/);
     expect(readdirSync(plain)).not.toContain('calibration.svg');
     expect(JSON.parse(readFileSync(join(plain, 'properties.json'), 'utf8'))).not.toHaveProperty('within');
-    const few = await train('--out', at('few.safetensors'), '--trees', '3');
+    writeFileSync(at('few.yaml'), 'earlyStopping: { share: 0.05, patience: 3 }\n');
+    const few = await train('--out', at('few.safetensors'), '--trees', '3', '--config', at('few.yaml'));
     expect(few.stderr).toMatch(/too few rows were watched to learn an uncertainty from/);
   });
 
