@@ -242,6 +242,29 @@ export function targetSums(
   };
 }
 
+/** As many formulas as weigh as much in `adaptedSums` as the frequencies that there were. */
+const evenRows = 64;
+
+/**
+ * Frequencies moved towards those of formulas that were drawn from them and chosen: the cross-entropy method's step. The old ones keep a
+ * weight of at least a fifth, more where few were chosen, so that nothing that could be drawn ever cannot.
+ */
+export function adaptedSums(sums: Float32Array, chosen: PackedFormulas): Float32Array {
+  const share = Math.min(0.8, chosen.rows / (chosen.rows + evenRows));
+  const theirs = frequencySums(chosen);
+  const result = sums.slice();
+  const mix = (first: number, n: number): void => {
+    const last = first + n - 1;
+    // A table without rows (no element drawn, or not this one) says nothing.
+    if (theirs[last] === 0 || sums[last] === 0) return;
+    for (let i = first; i < last; i++) result[i] = (1 - share) * sums[i] + share * theirs[i];
+  };
+  mix(0, maxPairs + 1);
+  mix(maxPairs + 1, elementCount);
+  for (let e = 0; e < elementCount; e++) mix(maxPairs + 1 + elementCount + e * maxCount, maxCount);
+  return result;
+}
+
 /** Formulas of `frequencyDraw` with given numbers of elements. Sizes for which training has too few elements are left out. */
 export function frequencyFormulas(
   training: PackedFormulas,

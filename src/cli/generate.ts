@@ -9,8 +9,10 @@ import { maxPairs, type PackedFormulas, takeRows } from '../chem/encoding.ts';
 import { defaultMemory, Harvest, type HarvestResult } from '../chem/harvest.ts';
 import { checkOutput } from '../chem/tables.ts';
 import { CheckpointError, ConfigError, DataError } from '../errors.ts';
+import type { PropertyRange } from '../models/drafts.ts';
+import { openRegressor, type Regressor } from '../models/regressor.ts';
 import { findCheckpoint } from '../models/run.ts';
-import { defaultBatch, drawSamples } from '../models/sampler.ts';
+import { type Drawn, defaultBatch, drawSamples } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
 import { deviceOption, integer, note, range, standardOptions } from './common.ts';
 import { type FilterOptions, filterOptions, findFilter } from './filter.ts';
@@ -33,6 +35,8 @@ interface GenerateOptions extends FilterOptions {
   like?: string;
   gap?: [number, number];
   energy?: [number, number];
+  gapModel?: string;
+  energyModel?: string;
   device: 'auto' | 'gpu' | 'reference';
   json?: boolean;
 }
@@ -41,7 +45,11 @@ export function generate(): Command {
   const command = new Command('generate')
     .description('make new formulas with a trained generator')
     .argument('<run>', 'run folder, model file, or the name of a model that ships (matgan models)')
-    .requiredOption('--count <n>', 'samples to draw', integer(1, 1_000_000_000))
+    .requiredOption(
+      '--count <n>',
+      'samples to draw; formulas with all that is asked for where anything is',
+      integer(1, 1_000_000_000),
+    )
     .option('--out <file>', 'table to write; the ending decides: .parquet, .csv, .tsv, .jsonl, .json (.gz)')
     .addOption(
       new Option('--rule <rule>', "how cells become formulas; the model's own rule if not given").choices([
@@ -73,13 +81,22 @@ export function generate(): Command {
       'drafts drawn from the frequencies of these formulas instead of training: those with the property that is wanted',
     )
     .option('--formula-column <name>', "column of --like's formulas (found by name where left out)")
-    .option('--gap <range>', "of --like's rows those with such band gaps, in eV", range(0, 1000))
-    .option('--energy <range>', "of --like's rows those with such formation energies, in eV/atom", range(-1000, 1000))
+    .option(
+      '--gap <range>',
+      "formulas with such band gaps by --gap-model, in eV; without it --like's rows with them",
+      range(0, 1000),
+    )
+    .option(
+      '--gap-model <model>',
+      'of "train elemnet" or "train trees": only formulas that it predicts in the range of --gap',
+    )
+    .option('--energy <range>', 'formation energies, in eV/atom, likewise', range(-1000, 1000))
+    .option('--energy-model <model>', 'likewise')
     .addHelpText(
       'after',
       '\nWithout --out, formulas go to standard output, one a line (with --judge as CSV), and the summary to standard error.\n' +
         'The same run, seed and batch give the same formulas on the same adapter. They are written as they come, in bounded\n' +
-        'memory; Ctrl-C leaves nothing behind. --judge takes formulas as they are written (in lowest terms unless --no-reduce).',
+        'memory; Ctrl-C leaves nothing behind. What a model predicts is its opinion. --judge takes formulas as they are written (in lowest terms unless --no-reduce).',
     )
     .addOption(deviceOption())
     .action(run);
@@ -106,13 +123,37 @@ function targetOf({ contains = [], elements }: GenerateOptions): FormulaTarget |
   return { contains: indices, sizes };
 }
 
-/** The formulas of `--like` that its ranges leave; with all that `--contains` asks for, where some are. */
+const properties = ['gap', 'energy'] as const;
+
+/** The ranges that predictions are to lie in, their models opened (for the caller to close). @throws ConfigError */
+async function propertyRanges(options: GenerateOptions, opened: Regressor[]): Promise<PropertyRange[]> {
+  const ranges: PropertyRange[] = [];
+  for (const name of properties) {
+    const [range, path] = [options[name], options[`${name}Model`]];
+    if (path === undefined) continue;
+    if (!range) throw new ConfigError(`--${name}-model: say which predictions are wanted, such as --${name} ..2`);
+    const model = await openRegressor(path, `--${name}-model`, options.device);
+    opened.push(model);
+    note(`--${name}-model: ${model.target}; ${model.note}`);
+    ranges.push({ name: `--${name} ${range.join('..')}`, model, range });
+  }
+  return ranges;
+}
+
+/** The formulas of `--like`, of those ranges without a model only what they leave; with all that `--contains` asks for, where some are. */
 async function likeness(
-  { like, gap, energy, formulaColumn }: GenerateOptions,
+  options: GenerateOptions,
   target: FormulaTarget | undefined,
 ): Promise<PackedFormulas | undefined> {
+  const { like, formulaColumn } = options;
+  const [gap, energy] = properties.map((name) => (options[`${name}Model`] === undefined ? options[name] : undefined));
   if (like === undefined) {
-    if (gap || energy) throw new ConfigError(`--${gap ? 'gap' : 'energy'}: of which table? name it with --like`);
+    const name = gap ? 'gap' : 'energy';
+    if (gap || energy) {
+      throw new ConfigError(
+        `--${name}: by which model? name it with --${name}-model, or a table of such formulas with --like`,
+      );
+    }
     return undefined;
   }
   const { packed, rows, gaps, energies } = await loadFormulas(like, { formulaColumn });
@@ -143,6 +184,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   const target = targetOf(options);
   const like = await likeness(options, target);
   const sieve = findFilter(path, options);
+  const opened: Regressor[] = [];
   const { executor, note: adapter } = await openExecutor(options.device, { boundsChecks: false });
   note(adapter);
   // Not among formulas on the same terminal.
@@ -170,6 +212,7 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
   try {
     if (config.model !== 'gan')
       throw new CheckpointError(`${path}: it is a model of kind ${config.model}; generating takes a gan`);
+    const ranges = await propertyRanges(options, opened);
     const rule = options.rule ?? config.decoding;
     const started = performance.now();
     const reduce = options.reduce && rule !== 'paper';
@@ -183,9 +226,10 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
       memory: options.memory * 2 ** 20,
     });
     const { count, seed } = options;
+    const asked = target !== undefined || ranges.length > 0;
     const onProgress = (n: number): void => bar?.update(n);
-    const draw = { count, seed, rule, batch, ...sieve, target, like, onProgress };
-    const { samples, hits } = await drawSamples(executor, checkpoint, draw, (words, rows) =>
+    const draw = { count, seed, rule, batch, ...sieve, target, like, properties: ranges, onProgress };
+    const { samples, offered, hits, drafts } = await drawSamples(executor, checkpoint, draw, (words, rows) =>
       harvest!.take(words, rows),
     );
     bar?.stop();
@@ -193,12 +237,12 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     const found = await harvest.finish();
     harvest = undefined;
     if (found.decoded === 0) {
-      note(`none of ${count} samples decodes to a formula: the generator needs more training`);
+      note(`none of ${samples} samples decodes to a formula: the generator needs more training`);
     }
     const result = {
       requested: count,
       ...found,
-      ...(target && { samples, hits, hitRate: hits / samples }),
+      ...(asked && { samples, offered, hits, hitRate: hits / offered, ...(drafts && { drafts }) }),
       seconds: (performance.now() - started) / 1000,
       // Without what is left to do once the last sample is there: merging, compressing.
       drawingSeconds: drawing,
@@ -218,15 +262,21 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
     process.off('exit', onExit);
+    for (const model of opened) model.destroy();
     executor.destroy();
   }
 }
 
 function summary(
-  r: HarvestResult & { requested: number; rule: string; seconds: number; samples?: number; hitRate?: number },
+  r: HarvestResult & { requested: number; rule: string; seconds: number; hitRate?: number } & Partial<Drawn>,
   out: string,
 ): string {
-  const hits = r.hitRate === undefined ? [] : [`${percent(r.hitRate)} of ${r.samples} samples are what was asked for`];
+  const hits: string[] = [];
+  if (r.hitRate !== undefined) {
+    const filtered = r.offered === r.samples ? '' : ` that the filter kept of ${r.samples}`;
+    hits.push(`${percent(r.hitRate)} of ${r.offered} samples${filtered} are what was asked for`);
+  }
+  if (r.drafts) hits.push(`${r.drafts.drawn} drafts were drawn; ${r.drafts.hits} of them were predicted in range`);
   const counts = `${r.requested} samples: ${r.decoded} formulas, ${r.unique} of them different (rule ${r.rule}), in ${r.seconds.toFixed(1)} s`;
   const judged =
     r.chargeNeutral === undefined

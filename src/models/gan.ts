@@ -193,6 +193,7 @@ function generatorInputs(
     stream,
     frequencies,
     required,
+    given,
   }: {
     counter: Node;
     batch: number;
@@ -201,11 +202,14 @@ function generatorInputs(
     frequencies: StateVariable | undefined;
     /** Frequencies of a second draft that is laid over the first: other elements (see `targetSums`). */
     required?: Node;
+    /** Packed drafts [batch, 4] that are taken instead of drawing any. */
+    given?: Node;
   },
 ): { noise: Node; drafts: Node | undefined } {
   const noise = b.randomNormal(counter, [batch, generator.latent], { key, stream });
   if (!frequencies) return { noise, drafts: undefined };
   const rows = b.iota(counter.graph, batch);
+  if (given) return { noise, drafts: b.unfold(given, rows) };
   const draw = (sums: Node, at: number): Node =>
     b.unfold(b.randomFormulas(counter, sums, { batch, key, stream: stream + at }), rows);
   const drafts = draw(frequencies.node, draftStream);
@@ -231,6 +235,8 @@ export interface GeneratorGraphs {
   filter?: { logits: Node; state: StateVariable; rows: Node };
   /** Frequencies of what every draft must have, where that was asked for. */
   required?: Node;
+  /** Packed drafts [batch, 4] of the next batch, where they are given. */
+  drafts?: Node;
   /** Sets the moments of the averaged weights from one batch, and refines them by another. */
   calibrate?: { first: [Node, Node]; further: [Node, Node] };
 }
@@ -238,13 +244,18 @@ export interface GeneratorGraphs {
 /**
  * @param rule how cells become formulas; @param seed of the noise; @param filter judges what comes out
  * @param withRequired drafts are laid over others that hold what every formula must have
+ * @param givenDrafts drafts are written before each batch instead of drawn
  */
 export function generatorGraphs(
   config: GanConfig,
   batch: number,
   rule: 'paper' | 'argmax',
   seed: number,
-  { filter, withRequired = false }: { filter?: FilterConfig; withRequired?: boolean } = {},
+  {
+    filter,
+    withRequired = false,
+    givenDrafts = false,
+  }: { filter?: FilterConfig; withRequired?: boolean; givenDrafts?: boolean } = {},
 ): GeneratorGraphs {
   const graph = newGraph();
   const key = seedKey(seed);
@@ -260,7 +271,9 @@ export function generatorGraphs(
   const { eps } = config.batchNorm;
   const frequencies = frequencyVariable(graph, config);
   const required = withRequired ? graph.variable('generate.required', [frequencySumsSize]) : undefined;
-  const inputs = (stream: number) => generatorInputs(config, { counter, batch, key, stream, frequencies, required });
+  const given = givenDrafts ? graph.variable('generate.drafts', [batch, 4], 'u32') : undefined;
+  const inputs = (stream: number) =>
+    generatorInputs(config, { counter, batch, key, stream, frequencies, required, given });
   const hasNorm = parameters.norms.length > 0;
   // The running moments are those of the last weights: averaged weights need their own.
   const running = graph.variable(averaged ? 'generate.running' : 'generator.running', [
@@ -285,9 +298,13 @@ export function generatorGraphs(
   }
   return {
     formulas,
-    variables: [counter, running, ...(judged ? [judged.rows, judged.state.node] : []), ...(required ? [required] : [])],
+    variables: [
+      ...[counter, running, ...(judged ? [judged.rows, judged.state.node] : [])],
+      ...[required, given].filter((node) => node !== undefined),
+    ],
     filter: judged,
     required,
+    drafts: given,
     counter,
     count: [counter, b.increment(counter)],
     calibrate,

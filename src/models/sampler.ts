@@ -7,6 +7,7 @@ import { maxPairs, type PackedFormulas, reducePacked } from '../chem/encoding.ts
 import { CheckpointError } from '../errors.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
 import type { Config, FilterConfig, GanConfig } from './config.ts';
+import { DraftPool, keepInRange, type PropertyRange } from './drafts.ts';
 import { Sieve } from './filter.ts';
 import { ganTrainer, generatorGraphs } from './gan.ts';
 import { Pace } from './pace.ts';
@@ -31,6 +32,11 @@ export interface DrawOptions {
   target?: FormulaTarget;
   /** Formulas whose frequencies drafts are drawn from, instead of training's; only for generators with drafts. */
   like?: PackedFormulas;
+  /**
+   * What models are to predict of the formulas: only drafts in range are taken, and `count` are the formulas in range. Only for generators
+   * with drafts; not with `skipBatches`.
+   */
+  properties?: readonly PropertyRange[];
   /** Leave out this many batches: drawing goes on where that many had ended. */
   skipBatches?: number;
   onProgress?: (drawn: number) => void;
@@ -41,10 +47,15 @@ export interface SampleOptions extends DrawOptions {
   reduce?: boolean;
 }
 
-/** How many samples were drawn, and how many of them are formulas that meet the target. */
+/** What was drawn. */
 export interface Drawn {
   samples: number;
+  /** Samples that were looked at: all, or those that the filter kept. */
+  offered: number;
+  /** Formulas among these that meet the target, models' predictions included. */
   hits: number;
+  /** Drafts that models were asked about, and how many were in range. */
+  drafts?: { drawn: number; hits: number };
 }
 
 const anything: FormulaTarget = { contains: [], sizes: [1, maxPairs] };
@@ -53,6 +64,10 @@ const anything: FormulaTarget = { contains: [], sizes: [1, maxPairs] };
 export const calibrationBatches = 12;
 /** Samples that set how strict a filter is, on a device and on the reference executor. */
 const sieveSamples = { gpu: 8192, reference: 256 };
+/** Samples that may come before one meets the target, times the share that a filter keeps. */
+const patience = 100_000;
+/** Noise that each draft of a pool is taken with, at most: a filter takes one sample in so many. */
+const mostUses = 8;
 /** Batches handed to a graphics card before the first of them is waited for. */
 const inFlight = 4;
 
@@ -91,27 +106,38 @@ export async function drawSamples(
     throw new CheckpointError(`${filter.path}: it is a model of kind ${filter.config.model}, not a filter`);
   }
   const filterConfig = filter?.config as FilterConfig | undefined;
-  const { target, like } = options;
-  if ((target || like) && !(config.generator.kind === 'dense' && config.generator.draft)) {
+  const { target, like, properties = [] } = options;
+  if ((target || like || properties.length > 0) && !(config.generator.kind === 'dense' && config.generator.draft)) {
     throw new CheckpointError(
       `${checkpoint.path}: its generator takes no drafts, so nothing can be asked of it; train with the preset best, or filter its table`,
     );
   }
   const graphs = generatorGraphs(config, batch, options.rule ?? config.decoding, options.seed, {
     filter: filterConfig,
-    withRequired: target !== undefined && target.contains.length > 0,
+    withRequired: properties.length === 0 && target !== undefined && target.contains.length > 0,
+    givenDrafts: properties.length > 0,
   });
   const restored = generatorState(checkpoint, config);
   try {
     for (const variable of restored) executor.write(variable.node, assemble(checkpoint, variable));
-    if (target || like) {
+    const keep = options.keep ?? filterConfig?.keep ?? 1;
+    let pool: DraftPool | undefined;
+    if (target || like || properties.length > 0) {
       const variable = restored.find(({ node }) => node.attrs.name === 'generator.frequencies')!;
       const sums = like ? frequencySums(like) : (assemble(checkpoint, variable) as Float32Array);
       const { required, others } = targetSums(sums, target ?? anything);
-      executor.write(variable.node, others);
-      if (graphs.required) executor.write(graphs.required, required);
+      if (properties.length > 0) {
+        const uses = filter ? Math.min(mostUses, Math.round(1 / keep)) : 1;
+        pool = await DraftPool.open({ required, others, properties, seed: options.seed, batch, uses });
+      } else {
+        executor.write(variable.node, others);
+        if (graphs.required) executor.write(graphs.required, required);
+      }
     }
-    await calibrate(executor, graphs);
+    const prepare = async (): Promise<void> => {
+      if (pool) executor.write(graphs.drafts!, await pool.next());
+    };
+    await calibrate(executor, graphs, prepare);
     if (graphs.filter) {
       const { rows, state } = graphs.filter;
       executor.write(
@@ -123,11 +149,13 @@ export async function drawSamples(
     const outputs = [graphs.formulas, ...(graphs.filter ? [graphs.filter.logits] : [])];
     const plan = await executor.plan({ outputs, updates: [graphs.count] });
     try {
-      const keep = options.keep ?? filterConfig?.keep ?? 1;
-      let sieve = options.formulas || target ? Sieve.all() : undefined;
-      if (graphs.filter) sieve = await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed, target });
+      let sieve = options.formulas || target || pool ? Sieve.all() : undefined;
+      if (graphs.filter) {
+        sieve = await makeSieve(executor, plan, graphs, { batch, keep, seed: options.seed, target, prepare });
+      }
       executor.write(graphs.counter, Uint32Array.of(options.skipBatches ?? 0, 0));
-      return await drawFrom(executor, plan, graphs, { ...options, batch, sieve }, receive);
+      const drawn = await drawFrom(executor, plan, graphs, { ...options, keep, batch, sieve, prepare }, receive);
+      return { ...drawn, ...(pool && { drafts: { drawn: pool.drawn, hits: pool.hits } }) };
     } finally {
       plan.destroy();
     }
@@ -164,7 +192,7 @@ export async function sample(
 type Graphs = ReturnType<typeof generatorGraphs>;
 
 /** Sets the moments of averaged weights, where the generator has both. */
-async function calibrate(executor: Executor, graphs: Graphs): Promise<void> {
+async function calibrate(executor: Executor, graphs: Graphs, prepare: () => Promise<void>): Promise<void> {
   if (!graphs.calibrate) return;
   // An executor may have sampled before: the moments must not follow from how often.
   executor.write(graphs.counter, new Uint32Array(2));
@@ -175,6 +203,7 @@ async function calibrate(executor: Executor, graphs: Graphs): Promise<void> {
     const plan = await executor.plan({ updates: [update, graphs.count] });
     try {
       for (let i = 0; i < times; i++) {
+        await prepare();
         plan.run();
         if (executor.kind === 'reference') await executor.idle();
       }
@@ -196,7 +225,13 @@ async function makeSieve(
   executor: Executor,
   plan: Plan,
   graphs: Graphs,
-  { batch, keep, seed, target = anything }: { batch: number; keep: number; seed: number; target?: FormulaTarget },
+  {
+    batch,
+    keep,
+    seed,
+    target = anything,
+    prepare,
+  }: { batch: number; keep: number; seed: number; target?: FormulaTarget; prepare: () => Promise<void> },
 ): Promise<Sieve> {
   // Far from where drawing starts: the samples that set it are not those that are handed out.
   executor.write(graphs.counter, new Uint32Array([0, 1]));
@@ -205,6 +240,7 @@ async function makeSieve(
   for (let drawn = 0; drawn < most; drawn += batch) {
     // The reference executor never waits for anything: a signal must get through all the same.
     if (executor.kind === 'reference') await executor.idle();
+    await prepare();
     plan.run();
     const [words, logits] = await readBatch(plan, graphs);
     for (let row = 0; row < batch; row++) {
@@ -228,7 +264,18 @@ async function drawFrom(
   executor: Executor,
   plan: Plan,
   graphs: Graphs,
-  { count, batch, sieve, target, skipBatches = 0, onProgress }: DrawOptions & { batch: number; sieve?: Sieve },
+  {
+    count,
+    batch,
+    keep = 1,
+    sieve,
+    filter,
+    target,
+    properties = [],
+    skipBatches = 0,
+    prepare,
+    onProgress,
+  }: DrawOptions & { batch: number; sieve?: Sieve; prepare: () => Promise<void> },
   receive: (words: Uint32Array, rows: number) => void,
 ): Promise<Drawn> {
   const polite = !(executor instanceof GpuExecutor) || executor.device.info.software;
@@ -237,9 +284,12 @@ async function drawFrom(
   /** Samples handed over; where there is a sieve, those that it kept. */
   let drawn = 0;
   let started = 0;
-  const total: Drawn = { samples: 0, hits: 0 };
-  const ask = (): void => {
+  /** Looked at since one met the target. */
+  let missed = 0;
+  const total: Drawn = { samples: 0, offered: 0, hits: 0 };
+  const ask = async (): Promise<void> => {
     if (!sieve && asked >= count) return;
+    await prepare();
     plan.run();
     started = performance.now();
     const read = polite ? undefined : readBatch(plan, graphs);
@@ -251,7 +301,7 @@ async function drawFrom(
   };
   const pace = new Pace();
   try {
-    for (let i = 0; i < (polite ? 1 : inFlight); i++) ask();
+    for (let i = 0; i < (polite ? 1 : inFlight); i++) await ask();
     while (drawn < count) {
       const { first, rows, read } = waiting.shift()!;
       // The reference executor never waits for anything: a signal must get through all the same.
@@ -265,15 +315,29 @@ async function drawFrom(
       const now = performance.now();
       // The first one also compiles.
       if (drawn > 0) pace.note(now - started, now - awake);
-      ask();
+      await ask();
       total.samples += rows;
-      for (let row = 0; row < rows; row++) {
-        const at = 4 * row;
-        if (words[at] === 0) continue;
-        if (target && !meetsTarget(target, words, row)) words.fill(0, at, at + 4);
-        else total.hits++;
+      const stayed = sieve?.take(words, rows, rows, first, logits) ?? rows;
+      const offered = filter ? stayed : rows;
+      total.offered += offered;
+      if (target) {
+        for (let row = 0; row < rows; row++) if (!meetsTarget(target, words, row)) words.fill(0, 4 * row, 4 * row + 4);
       }
-      const kept = sieve ? sieve.take(words, rows, count - drawn, first, logits) : rows;
+      await keepInRange(words, rows, properties);
+      let hits = 0;
+      for (let row = 0; row < rows; row++) {
+        if (words[4 * row] === 0) continue;
+        hits++;
+        if (sieve && hits > count - drawn) words.fill(0, 4 * row, 4 * row + 4);
+      }
+      total.hits += hits;
+      missed = hits > 0 ? 0 : missed + offered;
+      if (sieve && missed > patience * keep) {
+        throw new CheckpointError(
+          `none of the last ${missed} samples is what was asked for; ask for something likelier`,
+        );
+      }
+      const kept = sieve ? Math.min(hits, count - drawn) : rows;
       receive(words, rows);
       drawn += kept;
       onProgress?.(drawn);

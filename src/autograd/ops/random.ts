@@ -91,7 +91,7 @@ export const frequencySumsSize = countCount + 1 + elementCount * (1 + countCount
 const elementTries = 16;
 
 /** One formula's pairs, ascending: randomFormulas.wgsl in TypeScript. */
-function drawnPairs(sums: ArrayLike<number>, uniform: () => number): number[] {
+export function drawnPairs(sums: ArrayLike<number>, uniform: () => number): number[] {
   const place = (base: number, n: number): number => {
     const u = uniform();
     let [low, high] = [0, n - 1];
