@@ -96,7 +96,8 @@ export function generate(): Command {
       'after',
       '\nWithout --out, formulas go to standard output, one a line (with --judge as CSV), and the summary to standard error.\n' +
         'The same run, seed and batch give the same formulas on the same adapter. They are written as they come, in bounded\n' +
-        'memory; Ctrl-C leaves nothing behind. What a model predicts is its opinion. --judge takes formulas as they are written (in lowest terms unless --no-reduce).',
+        'memory; Ctrl-C leaves nothing behind. --judge takes formulas as they are written (in lowest terms unless --no-reduce).\n' +
+        "With --gap-model or --energy-model every formula that is written is predicted in range: that is a model's opinion.",
     )
     .addOption(deviceOption())
     .action(run);

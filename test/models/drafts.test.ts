@@ -3,13 +3,14 @@ import { describe, expect, it } from 'vitest';
 import * as b from '../../src/autograd/build.ts';
 import { ReferenceExecutor } from '../../src/autograd/executor.ts';
 import { newGraph } from '../../src/autograd/ops/index.ts';
-import { frequencyFormulas, frequencySums, meetsTarget, targetSums } from '../../src/chem/baseline.ts';
+import { adaptedSums, frequencyFormulas, frequencySums, meetsTarget, targetSums } from '../../src/chem/baseline.ts';
 import { matganElements } from '../../src/chem/elements.ts';
 import { countByElements, type PackedFormulas, packFormula, pairAt } from '../../src/chem/encoding.ts';
 import { parseFormula } from '../../src/chem/formula.ts';
 import { synthesize } from '../../src/chem/synth.ts';
 import { CheckpointError, ConfigError, DataError } from '../../src/errors.ts';
 import { checkConfig, type GanConfig, loadConfig } from '../../src/models/config.ts';
+import { DraftPool, keepInRange, type PropertyRange } from '../../src/models/drafts.ts';
 import { ganTrainer, generatorGraphs } from '../../src/models/gan.ts';
 import { findCheckpoint } from '../../src/models/run.ts';
 import { drawSamples } from '../../src/models/sampler.ts';
@@ -235,5 +236,101 @@ describe('a target', () => {
       () => {},
     );
     await expect(draw).rejects.toThrow(CheckpointError);
+  });
+});
+
+const rowsOf = (words: Uint32Array): Uint32Array[] =>
+  Array.from({ length: words.length / 4 }, (_, row) => words.slice(4 * row, 4 * row + 4));
+const has = (words: Uint32Array, e: number): boolean => meetsTarget({ contains: [e], sizes: [1, 8] }, words);
+/** Predicts 1 of formulas with all of these elements, else 0. */
+const predicting = (...symbols: string[]): PropertyRange & { asked: number } => {
+  const property = {
+    name: `--gap 1 (${symbols})`,
+    range: [1, 1] as const,
+    asked: 0,
+    model: {
+      run: async (words: Uint32Array, rows: number) => {
+        property.asked += rows;
+        return { values: rowsOf(words).map((row) => Number(symbols.every((s) => has(row, element(s))))) };
+      },
+    },
+  };
+  return property;
+};
+
+describe('drafts by what a model predicts', () => {
+  it('rows outside a range are zeroed; the next model sees only what is left', async () => {
+    const formulas = ['LiF', 'NaCl', 'Li2O', 'CaF2'].map((text) => packFormula(parseFormula(text)));
+    const words = new Uint32Array([...formulas.flatMap((row) => [...row]), 0, 0, 0, 0]);
+    const [first, second] = [predicting('Li'), predicting('O')];
+    expect(await keepInRange(words, 5, [first, second])).toBe(1);
+    expect([first.asked, second.asked]).toEqual([4, 2]);
+    expect(rowsOf(words).map((row) => row[0] !== 0)).toEqual([false, false, true, false, false]);
+    const nothing = { name: '', range: [0, 1] as const, model: { run: async () => ({ values: [Number.NaN] }) } };
+    expect(await keepInRange(formulas[0], 1, [nothing])).toBe(0);
+  });
+
+  it('frequencies move towards those of what was chosen, and keep what they had', () => {
+    const sums = frequencySums(training);
+    const chosen = { packed: new Uint32Array(4 * 300), rows: 300 };
+    for (let row = 0; row < 300; row++) chosen.packed.set(packFormula(parseFormula('LiF2')), 4 * row);
+    const adapted = adaptedSums(sums, chosen);
+    const share = (of: Float32Array, i: number): number => of[i] - (i > 0 ? of[i - 1] : 0);
+    expect(share(adapted, 2)).toBeGreaterThan(0.8);
+    for (const [first, n] of [[0, 9], [9, 85], ...Array.from({ length: 85 }, (_, e) => [94 + 8 * e, 8])]) {
+      expect(adapted[first + n - 1]).toBe(sums[first + n - 1]);
+      for (let i = 1; i < n; i++) {
+        expect(adapted[first + i]).toBeGreaterThanOrEqual(adapted[first + i - 1]);
+        if (sums[first + i] > sums[first + i - 1]) expect(adapted[first + i]).toBeGreaterThan(adapted[first + i - 1]);
+      }
+    }
+    // Of a few only a little is learned.
+    const few = adaptedSums(sums, { packed: chosen.packed, rows: 4 });
+    expect(share(few, 2) - share(sums, 2)).toBeLessThan(0.1);
+  });
+
+  const pool = (properties: PropertyRange[], contains: number[] = [], uses = 1): Promise<DraftPool> =>
+    DraftPool.open({
+      ...targetSums(frequencySums(training), { contains, sizes: [2, 5] }),
+      ...{ properties, seed: 4, batch: 100, uses },
+    });
+
+  it('a pool gives drafts in range that are found ever more often, the same for the same seed', async () => {
+    const symbols = ['F', 'Na'];
+    const drafts = await pool([predicting(...symbols)]);
+    const [before, drawn] = [drafts.hits, drafts.drawn];
+    const given = await drafts.next();
+    const second = await drafts.next();
+    for (const row of [...rowsOf(given), ...rowsOf(second)])
+      for (const s of symbols) expect(has(row, element(s))).toBe(true);
+    let met = 0;
+    for (let row = 0; row < training.rows; row++)
+      met += Number(symbols.every((s) => has(training.packed.subarray(4 * row, 4 * row + 4), element(s))));
+    for (let i = 0; i < 10; i++) await drafts.next();
+    expect((drafts.hits - before) / (drafts.drawn - drawn)).toBeGreaterThan((5 * met) / training.rows);
+    // No two alike but by chance.
+    expect(new Set([...rowsOf(given), ...rowsOf(second)].map((row) => row.join())).size).toBeGreaterThan(150);
+    const again = await pool([predicting(...symbols)]);
+    expect(await again.next()).toEqual(given);
+    expect(await again.next()).toEqual(second);
+  });
+
+  it('a pool keeps to elements and numbers of them, and gives drafts as often as they are to be used', async () => {
+    const drafts = await pool([predicting('F')], [lithium], 3);
+    const given = await drafts.next();
+    for (const row of rowsOf(given)) {
+      expect(meetsTarget({ contains: [lithium, element('F')], sizes: [2, 5] }, row)).toBe(true);
+    }
+    expect(await drafts.next()).toBe(given);
+    expect(await drafts.next()).toBe(given);
+    expect(await drafts.next()).not.toEqual(given);
+  });
+
+  it('a pool that finds nothing gives up and names what was asked for', async () => {
+    const never = predicting('Li', 'Na', 'K', 'Rb', 'Cs');
+    await expect(pool([never])).rejects.toThrow(
+      /--gap 1 \(Li,Na,K,Rb,Cs\): none of \d+ drafts is predicted to be in range/,
+    );
+    expect(never.asked).toBeLessThan(300_000);
   });
 });
