@@ -10,20 +10,26 @@ import type { Regressor } from './regressor.ts';
 export interface PropertyRange {
   /** For messages, such as "--gap 2..3". */
   readonly name: string;
-  readonly model: Pick<Regressor, 'run'>;
+  readonly model: Pick<Regressor, 'run' | 'rough'>;
   readonly range: readonly [low: number, high: number];
 }
 
-/** Zeroes packed rows that a model predicts outside its range; the next model sees only what is left. @returns how many are left */
+/**
+ * Zeroes packed rows that a model predicts outside its range; the next model sees only what is left.
+ * @param rough take cheaper predictions where a model has them
+ * @returns how many are left
+ */
 export async function keepInRange(
   words: Uint32Array,
   rows: number,
   properties: readonly PropertyRange[],
+  rough = false,
 ): Promise<number> {
   let left = Array.from({ length: rows }, (_, row) => row).filter((row) => words[rowWords * row] !== 0);
   for (const { model, range } of properties) {
     if (left.length === 0) break;
-    const { values } = await model.run(takeRows(words, left), left.length);
+    const rest = takeRows(words, left);
+    const { values } = await (rough && model.rough ? model.rough(rest, left.length) : model.run(rest, left.length));
     left = left.filter((row, i) => {
       const within = values[i] >= range[0] && values[i] <= range[1];
       if (!within) words.fill(0, rowWords * row, rowWords * (row + 1));
@@ -53,7 +59,7 @@ export interface PoolOptions {
 }
 
 /**
- * Drafts that models predict in range. Frequencies are adapted to such drafts first (the cross-entropy method), so that few have to
+ * Drafts that models predict in range, roughly where they can: what comes of a draft is predicted again. Frequencies are adapted to such drafts first (the cross-entropy method), so that few have to
  * be drawn for one; after that the drafts stay independent of one another. Everything follows from the seed.
  */
 export class DraftPool {
@@ -102,7 +108,7 @@ export class DraftPool {
     let [drawn, missed] = [0, 0];
     while (rows < wanted && !(drawn >= most && rows > 0)) {
       const words = this.draw(chunk);
-      const found = await keepInRange(words, chunk, this.options.properties);
+      const found = await keepInRange(words, chunk, this.options.properties, true);
       drawn += chunk;
       this.drawn += chunk;
       this.hits += found;

@@ -36,6 +36,8 @@ interface Facts {
 export interface Regressor extends Facts {
   /** @param words packed rows, 4 words each */
   run(words: Uint32Array, rows: number): Promise<Predictions>;
+  /** Cheaper and less accurate values, where the model has them. */
+  rough?(words: Uint32Array, rows: number): Promise<Predictions>;
   /** Of formulas as they stand, fractional ones too; those that can't be predicted are NaN, and their faults say why, by place. */
   compositions(formulas: readonly Composition[]): Promise<Predictions & { faults: ReadonlyMap<number, FormulaFault> }>;
   destroy(): void;
@@ -50,11 +52,15 @@ interface Inside {
   write(formula: Composition, out: Float32Array, at: number): void;
   /** @param inputs [rows, width] */
   predict(inputs: Float32Array): Promise<Predictions>;
+  /** Cheaper, where that can be. */
+  rough?(inputs: Float32Array): Promise<Predictions>;
   destroy(): void;
 }
 
 /** Rows that are described at a time: 5 MB. */
 const chunk = 8192;
+/** Share of the residual that is left to the trees that a rough prediction leaves out, were every tree to fit perfectly. */
+const roughResidual = 0.001;
 
 /**
  * Opens a model of "train elemnet" (run folder, file or name of one that ships) or of "train trees --descriptors magpie".
@@ -110,7 +116,10 @@ function openTrees(path: string, option: string): Regressor {
     );
   }
   checkInputs(path, model, { columns: descriptorNames, descriptors: descriptorSet().fingerprint });
-  const { forest, error, measured, target } = model;
+  const { forest, error, measured, target, config } = model;
+  // Each tree takes a share of what those before it left: the first ones have most of it.
+  const few = Math.max(1, Math.ceil(Math.log(roughResidual) / Math.log(1 - config.learningRate)));
+  const rough = Math.min(forest.starts.length - 1, few);
   const describer = new Describer();
   const errors = Object.entries(measured).map(([name, value]) => `${name} ${value.toPrecision(3)}`);
   const note = `trees for ${target}; ${errors.length > 0 ? `on rows set aside: ${errors.join(', ')}` : 'never measured'}`;
@@ -128,15 +137,17 @@ function openTrees(path: string, option: string): Regressor {
         values: predict(forest, inputs),
         uncertainties: error && uncertaintiesOf(error, inputs),
       }),
+      rough: async (inputs) => ({ values: predict(forest, inputs, rough) }),
       destroy: () => {},
     },
   );
 }
 
 /** A regressor that takes rows a chunk at a time. */
-function regressor(facts: Facts, { width, packed, write, predict: some, destroy }: Inside): Regressor {
+function regressor(facts: Facts, { width, packed, write, predict: full, rough, destroy }: Inside): Regressor {
   /** @param fill false where a row has no inputs */
   const each = async (
+    some: Inside['predict'],
     rows: number,
     fill: (row: number, out: Float32Array, at: number) => boolean,
   ): Promise<Predictions> => {
@@ -156,16 +167,20 @@ function regressor(facts: Facts, { width, packed, write, predict: some, destroy 
     }
     return { values, uncertainties };
   };
-  return {
-    ...facts,
-    run: (words, rows) =>
-      each(rows, (row, out, at) => {
+  const run =
+    (some: Inside['predict']): Regressor['run'] =>
+    (words, rows) =>
+      each(some, rows, (row, out, at) => {
         packed(words, row, out, at);
         return true;
-      }),
+      });
+  return {
+    ...facts,
+    run: run(full),
+    rough: rough && run(rough),
     compositions: async (formulas) => {
       const faults = new Map<number, FormulaFault>();
-      const found = await each(formulas.length, (row, out, at) => {
+      const found = await each(full, formulas.length, (row, out, at) => {
         try {
           write(formulas[row], out, at);
           return true;
