@@ -323,7 +323,7 @@ async function drawFrom(
       if (target) {
         for (let row = 0; row < rows; row++) if (!meetsTarget(target, words, row)) words.fill(0, 4 * row, 4 * row + 4);
       }
-      await keepInRange(words, rows, properties);
+      if (properties.length > 0) await keepInRange(words, rows, properties);
       let hits = 0;
       for (let row = 0; row < rows; row++) {
         if (words[4 * row] === 0) continue;
