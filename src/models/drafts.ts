@@ -54,8 +54,6 @@ export interface PoolOptions {
   seed: number;
   /** Drafts that `next` gives. */
   batch: number;
-  /** Calls of `next` that give the same drafts: each is another sample, since the generator's noise differs. */
-  uses: number;
 }
 
 /**
@@ -71,8 +69,6 @@ export class DraftPool {
   private required: Float32Array;
   private others: Float32Array;
   private waiting: PackedFormulas = { packed: new Uint32Array(0), rows: 0 };
-  private current = new Uint32Array(0);
-  private used = 0;
 
   private constructor(options: PoolOptions) {
     this.options = options;
@@ -91,14 +87,10 @@ export class DraftPool {
 
   /** Packed drafts [batch, 4]. @throws DataError where no more are in range */
   async next(): Promise<Uint32Array> {
-    const { batch, uses } = this.options;
-    if (this.used % uses === 0) {
-      const { packed, rows } = await this.gather(batch, Number.POSITIVE_INFINITY);
-      this.current = packed.slice(0, rowWords * batch);
-      this.waiting = { packed: packed.slice(rowWords * batch), rows: rows - batch };
-    }
-    this.used++;
-    return this.current;
+    const { batch } = this.options;
+    const { packed, rows } = await this.gather(batch, Number.POSITIVE_INFINITY);
+    this.waiting = { packed: packed.slice(rowWords * batch), rows: rows - batch };
+    return packed.slice(0, rowWords * batch);
   }
 
   /** At least `wanted` drafts in range, or those of `most` that are, but at least one. */

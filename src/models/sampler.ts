@@ -66,8 +66,6 @@ export const calibrationBatches = 12;
 const sieveSamples = { gpu: 8192, reference: 256 };
 /** Samples that may come before one meets the target, times the share that a filter keeps. */
 const patience = 100_000;
-/** Noise that each draft of a pool is taken with, at most: a filter takes one sample in so many. */
-const mostUses = 8;
 /** Batches handed to a graphics card before the first of them is waited for. */
 const inFlight = 4;
 
@@ -127,8 +125,7 @@ export async function drawSamples(
       const sums = like ? frequencySums(like) : (assemble(checkpoint, variable) as Float32Array);
       const { required, others } = targetSums(sums, target ?? anything);
       if (properties.length > 0) {
-        const uses = filter ? Math.min(mostUses, Math.round(1 / keep)) : 1;
-        pool = await DraftPool.open({ required, others, properties, seed: options.seed, batch, uses });
+        pool = await DraftPool.open({ required, others, properties, seed: options.seed, batch });
       } else {
         executor.write(variable.node, others);
         if (graphs.required) executor.write(graphs.required, required);
