@@ -69,7 +69,9 @@ export function models(): Command {
           `${(m.bytes / 1e6).toFixed(1)} MB`,
         ]);
         process.stdout.write(`${consoleTable(['name', 'what', 'rule', 'steps', 'trained on', 'size'], rows, 3)}\n`);
-        note(`matgan generate NAME --count 10000; ${join('models', 'NAME.md')} is the card of each`);
+        note(
+          `matgan generate NAME --count 10000, matgan predict NAME --formulas FILE; ${join('models', 'NAME.md')} is the card of each`,
+        );
       }
     });
   return standardOptions(command, 'matgan models');

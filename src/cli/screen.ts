@@ -9,8 +9,8 @@ interface Options {
   out: string;
   html?: string;
   formulaColumn?: string;
-  energyModel?: string;
-  gapModel?: string;
+  energyModel: string;
+  gapModel: string;
   known?: string[];
   contains?: string[];
   elements?: [number, number];
@@ -21,12 +21,15 @@ interface Options {
   gap?: [number, number];
   new?: boolean;
   sort?: ScreenOptions['sort'];
+  descending?: boolean;
   top?: number;
   nearest?: number;
   device: 'auto' | 'gpu' | 'reference';
   json?: boolean;
 }
 
+/** What stands for no model. */
+const none = 'none';
 /** eV, per atom or not, that no formula has. */
 const largest = 100;
 
@@ -38,8 +41,12 @@ export function screen(): Command {
     .requiredOption('--out <file>', 'table to write: .parquet, .csv, .tsv, .jsonl or .json (text also .gz)')
     .option('--html <file>', 'page of the first 2000 rows, to sort and search')
     .option('--formula-column <name>', 'column with the formulas (found by name where left out)')
-    .option('--energy-model <run>', 'formation energies by this model of "train elemnet" or "train trees"')
-    .option('--gap-model <model>', 'band gaps by this model, likewise')
+    .option(
+      '--energy-model <run>',
+      'formation energies by this model of "train elemnet" or "train trees"; none for no energies',
+      'energy',
+    )
+    .option('--gap-model <model>', 'band gaps by this model, likewise', 'gap')
     .option('--known <name=file...>', 'data sets that formulas may be known from')
     .option('--contains <elements...>', 'only formulas with all of these elements')
     .option('--elements <range>', 'only formulas with so many elements, such as 2..4', range(1, 8, true))
@@ -54,6 +61,7 @@ export function screen(): Command {
     .option('--gap <range>', 'only band gaps in this range, such as 1..3', range(-largest, largest))
     .option('--new', 'only formulas that no known data set has')
     .addOption(new Option('--sort <by>', 'rising; the order of the file if not given').choices(sortKeys))
+    .option('--descending', 'with --sort: the largest first')
     .option('--top <n>', 'only so many of the first', integer(1))
     .option(
       '--nearest <n>',
@@ -69,7 +77,7 @@ export function screen(): Command {
     .action(run);
   return standardOptions(
     command,
-    'matgan screen generated.csv --out best.csv --known icsd=icsd.csv --contains Li O --balanced --new --top 100',
+    'matgan screen generated.csv --out best.csv --known icsd=icsd.csv --contains Li O --balanced --new --sort energy --top 100',
   );
 }
 
@@ -86,15 +94,16 @@ function knownSets(texts: readonly string[]): Record<string, string> {
 }
 
 async function run(file: string, options: Options): Promise<void> {
-  const { energyModel, gapModel, device, maxEnergy, balanced, neutral } = options;
-  if (energyModel === undefined && (options.energy || maxEnergy !== undefined || options.sort === 'energy'))
+  const { energyModel, gapModel, device, maxEnergy, balanced, neutral, descending, sort } = options;
+  if (energyModel === none && (options.energy || maxEnergy !== undefined || sort === 'energy'))
     throw new ConfigError('screen: energies need a model; name one with --energy-model');
-  if (gapModel === undefined && (options.gap || options.sort === 'gap'))
+  if (gapModel === none && (options.gap || sort === 'gap'))
     throw new ConfigError('screen: gaps need a model; name one with --gap-model');
+  if (descending && sort === undefined) throw new ConfigError('screen: --descending by what? name it with --sort');
   const known = knownSets(options.known ?? []);
   const opened: Regressor[] = [];
-  const open = async (path: string | undefined, option: string): Promise<Regressor | undefined> => {
-    if (path === undefined) return undefined;
+  const open = async (path: string, option: string): Promise<Regressor | undefined> => {
+    if (path === none) return undefined;
     const model = await openRegressor(path, option, device);
     opened.push(model);
     note(`${option}: ${model.target}; ${model.note}`);
@@ -115,6 +124,7 @@ async function run(file: string, options: Options): Promise<void> {
       energies: maxEnergy !== undefined ? [Number.NEGATIVE_INFINITY, maxEnergy] : options.energy,
       gaps: options.gap,
       onlyNew: options.new,
+      falling: options.descending,
       progress: (rows) => bar.update(rows),
     });
     bar.stop();

@@ -51,6 +51,8 @@ async function rowsOf(options: Partial<ScreenOptions>): Promise<Record<string, s
 const formulasOf = async (options: Partial<ScreenOptions>): Promise<string[]> =>
   (await rowsOf(options)).map(({ formula }) => formula);
 
+const noModels = ['--energy-model', 'none', '--gap-model', 'none'];
+
 describe('screen', () => {
   it('reduces, judges once, counts what is no formula by reason, keeps the order', async () => {
     const result = await screen(generated, { out: at('all.parquet') });
@@ -94,6 +96,18 @@ describe('screen', () => {
     expect(await formulasOf({ sort: 'formula', top: 3 })).toEqual(['FeO', 'Li2O', 'LiCoO2']);
     expect(await formulasOf({ energy: energy(), sort: 'energy' })).toEqual([
       ...['LiFePO4', 'NaCl', 'Li2O', 'LiCoO2', 'FeO', 'Na3Cl'],
+    ]);
+    const falling = await formulasOf({ energy: energy(), sort: 'energy', falling: true, top: 2 });
+    expect(falling).toEqual(['Na3Cl', 'FeO']);
+  });
+
+  it('says yes and no as generate --judge does, in Parquet as truth values', async () => {
+    const rows = await rowsOf({ elements: [2, 2] });
+    expect(rows.map((row) => [row.charge_neutral, row.electronegativity_balanced])).toEqual([
+      ['true', 'true'],
+      ['true', 'true'],
+      ['true', 'true'],
+      [expect.stringMatching(/true|false/), 'false'],
     ]);
   });
 
@@ -148,7 +162,15 @@ describe('screen', () => {
   });
 
   it('leaves an empty table where no formula is left, and says so', async () => {
-    const { status, stderr } = await matganHere('screen', generated, '--out', at('none.csv'), '--contains', 'Xe');
+    const { status, stderr } = await matganHere(
+      'screen',
+      generated,
+      '--out',
+      at('none.csv'),
+      '--contains',
+      'Xe',
+      ...noModels,
+    );
     expect(status).toBe(0);
     expect(stderr).toMatch(/removed: contains 8\nno formula is left of 12 rows; the table is empty/);
     expect(readFileSync(at('none.csv'), 'utf8').trim()).toBe(
@@ -209,7 +231,19 @@ describe('with an elemnet', () => {
     );
     expect(trained.status).toBe(0);
     const screened = await matganHere(
-      ...['screen', generated, '--out', at('e.csv'), '--energy-model', at('run'), '--max-energy', '99', ...device],
+      ...[
+        'screen',
+        generated,
+        '--out',
+        at('e.csv'),
+        '--energy-model',
+        at('run'),
+        '--max-energy',
+        '99',
+        '--gap-model',
+        'none',
+        ...device,
+      ],
     );
     expect(screened.stderr).toMatch(/--energy-model: e_form; runs on the f64 reference/);
     const predicted = await matganHere(
@@ -245,7 +279,20 @@ describe('with trees on descriptors', () => {
     expect(trained.status).toBe(0);
     const out = at('gaps.out.csv');
     const { status, stderr } = await matganHere(
-      ...['screen', generated, '--out', out, '--gap-model', gapModel, '--gap', '0..5', '--sort', 'gap'],
+      ...[
+        'screen',
+        generated,
+        '--out',
+        out,
+        '--gap-model',
+        gapModel,
+        '--gap',
+        '0..5',
+        '--sort',
+        'gap',
+        '--energy-model',
+        'none',
+      ],
     );
     expect(stderr).toMatch(/--gap-model: band_gap_ev; trees for band_gap_ev; on rows set aside: mae/);
     expect(status).toBe(0);
@@ -254,14 +301,25 @@ describe('with trees on descriptors', () => {
     const gaps = lines.map((line) => Number(line.split(',').at(-1)));
     expect(gaps).toEqual([...gaps].sort((a, b) => a - b));
     writeTrees(at('other.safetensors'), { ...readTrees(gapModel), descriptors: 'other ones' });
-    const refused = await matganHere('screen', generated, '--out', out, '--gap-model', at('other.safetensors'));
+    const refused = await matganHere(
+      'screen',
+      generated,
+      '--out',
+      out,
+      '--gap-model',
+      at('other.safetensors'),
+      '--energy-model',
+      'none',
+    );
     expect(refused.status).toBe(2);
     expect(refused.stderr).toMatch(/other\.safetensors: it was trained on descriptors other ones, these are/);
   }, 120_000);
 
   it.each<[string[], RegExp]>([
     [['--known', 'icsd.csv'], /--known icsd.csv: it takes NAME=FILE/],
-    [['--max-energy', '0'], /energies need a model/],
+    [['--max-energy', '0', '--energy-model', 'none'], /energies need a model/],
+    [['--sort', 'gap', '--gap-model', 'none'], /gaps need a model/],
+    [['--descending'], /--descending by what\? name it with --sort/],
     [['--sort', 'size'], /Allowed choices are energy, gap, formula/],
     [['--neutral', '--balanced'], /cannot be used with/],
     [['--energy-model', 'nowhere'], /nowhere: there is no such run or model/],
