@@ -83,12 +83,12 @@ export function generate(): Command {
     .option('--formula-column <name>', "column of --like's formulas (found by name where left out)")
     .option(
       '--gap <range>',
-      "formulas with such band gaps by --gap-model, in eV; without it --like's rows with them",
+      'formulas with such predicted band gaps, in eV; with --like and no model its rows with them',
       range(0, 1000),
     )
     .option(
       '--gap-model <model>',
-      'of "train elemnet" or "train trees": only formulas that it predicts in the range of --gap',
+      'what predicts them, of "train elemnet" or "train trees"; the one that ships if not given',
     )
     .option('--energy <range>', 'formation energies, in eV/atom, likewise', range(-1000, 1000))
     .option('--energy-model <model>', 'likewise')
@@ -97,7 +97,7 @@ export function generate(): Command {
       '\nWithout --out, formulas go to standard output, one a line (with --judge as CSV), and the summary to standard error.\n' +
         'The same run, seed and batch give the same formulas on the same adapter. They are written as they come, in bounded\n' +
         'memory; Ctrl-C leaves nothing behind. --judge takes formulas as they are written (in lowest terms unless --no-reduce).\n' +
-        "With --gap-model or --energy-model every formula that is written is predicted in range: that is a model's opinion.",
+        "With --gap or --energy every formula that is written is predicted in range: that is a model's opinion.",
     )
     .addOption(deviceOption())
     .action(run);
@@ -126,11 +126,15 @@ function targetOf({ contains = [], elements }: GenerateOptions): FormulaTarget |
 
 const properties = ['gap', 'energy'] as const;
 
+/** The model whose predictions a range is of: the one that ships, unless another is named or the range is of --like's rows. */
+const modelOf = (options: GenerateOptions, name: (typeof properties)[number]): string | undefined =>
+  options[`${name}Model`] ?? (options[name] && options.like === undefined ? name : undefined);
+
 /** The ranges that predictions are to lie in, their models opened (for the caller to close). @throws ConfigError */
 async function propertyRanges(options: GenerateOptions, opened: Regressor[]): Promise<PropertyRange[]> {
   const ranges: PropertyRange[] = [];
   for (const name of properties) {
-    const [range, path] = [options[name], options[`${name}Model`]];
+    const [range, path] = [options[name], modelOf(options, name)];
     if (path === undefined) continue;
     if (!range) throw new ConfigError(`--${name}-model: say which predictions are wanted, such as --${name} ..2`);
     const model = await openRegressor(path, `--${name}-model`, options.device);
@@ -147,16 +151,8 @@ async function likeness(
   target: FormulaTarget | undefined,
 ): Promise<PackedFormulas | undefined> {
   const { like, formulaColumn } = options;
-  const [gap, energy] = properties.map((name) => (options[`${name}Model`] === undefined ? options[name] : undefined));
-  if (like === undefined) {
-    const name = gap ? 'gap' : 'energy';
-    if (gap || energy) {
-      throw new ConfigError(
-        `--${name}: by which model? name it with --${name}-model, or a table of such formulas with --like`,
-      );
-    }
-    return undefined;
-  }
+  if (like === undefined) return undefined;
+  const [gap, energy] = properties.map((name) => (modelOf(options, name) === undefined ? options[name] : undefined));
   const { packed, rows, gaps, energies } = await loadFormulas(like, { formulaColumn });
   if (gap && !gaps) throw new DataError(`${like}: has no column of band gaps for --gap`);
   if (energy && !energies) throw new DataError(`${like}: has no column of formation energies for --energy`);

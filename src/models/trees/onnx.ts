@@ -1,4 +1,4 @@
-/** A forest as ONNX: one TreeEnsembleRegressor of the domain ai.onnx.ml. */
+/** A forest as ONNX: a cast to float64, and one TreeEnsembleRegressor of the domain ai.onnx.ml. */
 import proto from 'onnx-proto';
 import { replaceFile } from '../files.ts';
 import type { TreesModel } from './files.ts';
@@ -8,7 +8,7 @@ const { AttributeProto, ModelProto, TensorProto } = proto.onnx;
 
 /**
  * The bytes of an ONNX model: input `features` [rows, columns] float32, NaN where a value is missing; output `prediction`
- * [rows, 1] float32. onnxruntime adds leaves in float32, so the last digits differ from `predict`.
+ * [rows, 1] float32, which is where the last digits differ from `predict`.
  */
 export function onnxOf({ forest, columns, descriptors, target }: TreesModel): Uint8Array {
   const { starts, split, value, right, base } = forest;
@@ -51,7 +51,11 @@ export function onnxOf({ forest, columns, descriptors, target }: TreesModel): Ui
   }
   const { AttributeType } = AttributeProto;
   const ints = (name: string, values: number[]) => ({ name, type: AttributeType.INTS, ints: values });
-  const floats = (name: string, values: number[]) => ({ name, type: AttributeType.FLOATS, floats: values });
+  const doubles = (name: string, values: number[]) => ({
+    name: `${name}_as_tensor`,
+    type: AttributeType.TENSOR,
+    t: { dataType: TensorProto.DataType.DOUBLE, dims: [values.length], doubleData: values },
+  });
   const word = (name: string, s: string) => ({ name, type: AttributeType.STRING, s: new TextEncoder().encode(s) });
   const shape = (width: number) => ({ dim: [{ dimParam: 'rows' }, { dimValue: width }] });
   const tensor = (name: string, width: number) => ({
@@ -62,21 +66,29 @@ export function onnxOf({ forest, columns, descriptors, target }: TreesModel): Ui
     opType: 'TreeEnsembleRegressor',
     domain: 'ai.onnx.ml',
     name: 'trees',
-    input: ['features'],
+    input: ['wide'],
     output: ['prediction'],
     attribute: [
       ...Object.entries(lists).map(([name, values]) => ints(`nodes_${name}`, values)),
       { name: 'nodes_modes', type: AttributeType.STRINGS, strings: modes },
-      floats('nodes_values', thresholds),
+      doubles('nodes_values', thresholds),
       ints('target_treeids', ends.treeids),
       ints('target_nodeids', ends.nodeids),
       ints('target_ids', new Array<number>(leaves).fill(0)),
-      floats('target_weights', weights),
-      floats('base_values', [base]),
+      doubles('target_weights', weights),
+      doubles('base_values', [base]),
       { name: 'n_targets', type: AttributeType.INT, i: 1 },
       word('aggregate_function', 'SUM'),
       word('post_transform', 'NONE'),
     ],
+  };
+  // Leaves are added in the type of the input: hundreds of trees in float32 would cost the sixth digit. Thresholds are float32 values
+  // in either type, so that no row goes another way.
+  const cast = {
+    opType: 'Cast',
+    input: ['features'],
+    output: ['wide'],
+    attribute: [{ name: 'to', type: AttributeType.INT, i: TensorProto.DataType.DOUBLE }],
   };
   return ModelProto.encode({
     irVersion: 8,
@@ -92,7 +104,7 @@ export function onnxOf({ forest, columns, descriptors, target }: TreesModel): Ui
     ],
     graph: {
       name: 'trees',
-      node: [node],
+      node: [cast, node],
       input: [tensor('features', columns.length)],
       output: [tensor('prediction', 1)],
     },
