@@ -102,7 +102,13 @@ for (const name of names) {
   }
   const evaluation = join(run, 'evaluation');
   if (!existsSync(join(evaluation, 'evaluation.json'))) {
-    matgan('evaluate', '--run', run, '--no-filter', '--count', values.samples, '--out', evaluation);
+    try {
+      matgan('evaluate', '--run', run, '--no-filter', '--count', values.samples, '--out', evaluation);
+    } catch (error) {
+      if (!/samples decodes to a formula/.test(error.message)) throw error;
+      console.log(`${name} | ${steps} steps, ${Math.round(facts.trained)} s | decoded 0.0: it has learned nothing yet`);
+      continue;
+    }
   }
   const found = JSON.parse(readFileSync(join(evaluation, 'evaluation.json'), 'utf8'));
   const percent = (value) => (100 * value).toFixed(1);

@@ -71,14 +71,17 @@ const resolved: Readonly<Record<string, string>> = {
 export const fontFamily = 'DejaVu Sans';
 /** Width of a letter of 12 pixels, about. */
 const letter = 7.2;
+/** And of one of 14. */
+const titleLetter = 8;
 
 /** A chart as a file of SVG that needs nothing else: XML, colours and fonts named, title and legend inside. */
 export function chartFile({ caption, names, label, inside }: Chart): string {
-  const title = html`${caption}`.text
-    .replace(/\s*<span>/g, ': ')
-    .replace(/<[^>]*>/g, '')
-    .trim();
-  let [x, y] = [0, 44];
+  const [head, ...rest] = html`${caption}`.text.split(/\s*<span>/).map((part) => part.replace(/<[^>]*>/g, '').trim());
+  const whole = [head, ...rest].join(': ');
+  // What does not fit goes below, smaller.
+  const fits = rest.length === 0 || whole.length * titleLetter < width - 24;
+  const lines = fits ? [whole] : [head, rest.join(': ')];
+  let [x, y] = [0, 26 + 18 * lines.length];
   const entries = names.length > 1 ? names : [];
   const places = entries.map((name) => {
     const wide = 18 + letter * name.length + 14;
@@ -87,7 +90,7 @@ export function chartFile({ caption, names, label, inside }: Chart): string {
     x += wide;
     return place;
   });
-  const top = entries.length > 0 ? y + 12 : 32;
+  const top = entries.length > 0 ? y + 12 : 14 + 18 * lines.length;
   const marks = entries.map(
     (name, i) =>
       html`<rect x="${places[i].x}" y="${places[i].y - 10}" width="12" height="12" rx="3" fill="${colour(i)}"/><text x="${places[i].x + 18}" y="${places[i].y}">${name}</text>`,
@@ -96,7 +99,7 @@ export function chartFile({ caption, names, label, inside }: Chart): string {
     html`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height + top}" viewBox="0 0 ${width} ${height + top}" font-family="${fontFamily}, Verdana, sans-serif" font-size="12" role="img" aria-label="${label}">
 <style>text { fill: #5d6a70 } .strong { fill: #1d2529 } .grid { stroke: #e2e0d8 } .axis { stroke: #5d6a70 }</style>
 <rect width="${width}" height="${height + top}" fill="#ffffff"/>
-<text class="strong" x="12" y="22" font-size="14">${new Markup(title)}</text>
+${lines.map((line, i) => html`<text class="strong" x="12" y="${22 + 18 * i}" font-size="${14 - 2 * i}">${new Markup(line)}</text>`)}
 ${marks}
 <g transform="translate(0 ${top})">${inside}</g>
 </svg>
