@@ -10,7 +10,7 @@ import { defaultMemory, Harvest, type HarvestResult } from '../chem/harvest.ts';
 import { checkOutput } from '../chem/tables.ts';
 import { CheckpointError, ConfigError, DataError } from '../errors.ts';
 import type { PropertyRange } from '../models/drafts.ts';
-import { openRegressor, type Regressor } from '../models/regressor.ts';
+import { openRegressor, type Regressor, shippedModel } from '../models/regressor.ts';
 import { findCheckpoint } from '../models/run.ts';
 import { type Drawn, defaultBatch, drawSamples } from '../models/sampler.ts';
 import { percent } from '../report/table.ts';
@@ -128,7 +128,7 @@ const properties = ['gap', 'energy'] as const;
 
 /** The model whose predictions a range is of: the one that ships, unless another is named or the range is of --like's rows. */
 const modelOf = (options: GenerateOptions, name: (typeof properties)[number]): string | undefined =>
-  options[`${name}Model`] ?? (options[name] && options.like === undefined ? name : undefined);
+  options[`${name}Model`] ?? (options[name] && options.like === undefined ? shippedModel(name) : undefined);
 
 /** The ranges that predictions are to lie in, their models opened (for the caller to close). @throws ConfigError */
 async function propertyRanges(options: GenerateOptions, opened: Regressor[]): Promise<PropertyRange[]> {

@@ -1,7 +1,7 @@
 import { SingleBar } from 'cli-progress';
 import { Command, Option } from 'commander';
 import { ConfigError } from '../errors.ts';
-import { openRegressor, type Regressor } from '../models/regressor.ts';
+import { openRegressor, type Regressor, shippedModel } from '../models/regressor.ts';
 import { type ScreenOptions, screeningFolder, screen as screenTable, sortKeys } from '../report/screening.ts';
 import { deviceOption, integer, note, range, real, standardOptions } from './common.ts';
 
@@ -9,8 +9,8 @@ interface Options {
   out: string;
   html?: string;
   formulaColumn?: string;
-  energyModel: string;
-  gapModel: string;
+  energyModel?: string;
+  gapModel?: string;
   known?: string[];
   contains?: string[];
   elements?: [number, number];
@@ -43,10 +43,9 @@ export function screen(): Command {
     .option('--formula-column <name>', 'column with the formulas (found by name where left out)')
     .option(
       '--energy-model <run>',
-      'formation energies by this model of "train elemnet" or "train trees"; none for no energies',
-      'energy',
+      'formation energies by this model of "train elemnet" or "train trees"; none for no energies (default: energy, which ships)',
     )
-    .option('--gap-model <model>', 'band gaps by this model, likewise', 'gap')
+    .option('--gap-model <model>', 'band gaps by this model, likewise (default: gap, which ships)')
     .option('--known <name=file...>', 'data sets that formulas may be known from')
     .option('--contains <elements...>', 'only formulas with all of these elements')
     .option('--elements <range>', 'only formulas with so many elements, such as 2..4', range(1, 8, true))
@@ -94,7 +93,8 @@ function knownSets(texts: readonly string[]): Record<string, string> {
 }
 
 async function run(file: string, options: Options): Promise<void> {
-  const { energyModel, gapModel, device, maxEnergy, balanced, neutral, descending, sort } = options;
+  const { energyModel = shippedModel('energy'), gapModel = shippedModel('gap') } = options;
+  const { device, maxEnergy, balanced, neutral, descending, sort } = options;
   if (energyModel === none && (options.energy || maxEnergy !== undefined || sort === 'energy'))
     throw new ConfigError('screen: energies need a model; name one with --energy-model');
   if (gapModel === none && (options.gap || sort === 'gap'))

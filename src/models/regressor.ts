@@ -11,7 +11,7 @@ import { ConfigError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
 import { type Calibration, uncertainty } from './calibration.ts';
 import { propertyModel } from './elemnet.ts';
-import { bestName, findCheckpoint } from './run.ts';
+import { bestName, findCheckpoint, shippedFile } from './run.ts';
 import { checkInputs, isTrees, readTrees } from './trees/files.ts';
 import { predict, uncertaintiesOf } from './trees/forest.ts';
 
@@ -62,6 +62,10 @@ const chunk = 8192;
 /** Share of the residual that is left to the trees that a rough prediction leaves out, were every tree to fit perfectly. */
 const roughResidual = 0.001;
 
+/** The model that ships for a property, whatever lies in the working folder. */
+export const shippedModel = (property: 'energy' | 'gap'): string =>
+  join(packageRoot, 'models', `${property}.safetensors`);
+
 /**
  * Opens a model of "train elemnet" (run folder, file or name of one that ships) or of "train trees --descriptors magpie".
  * @param option names it in errors
@@ -72,8 +76,7 @@ export async function openRegressor(
   option: string,
   device: 'auto' | 'gpu' | 'reference',
 ): Promise<Regressor> {
-  const shipped = join(packageRoot, 'models', `${path}.safetensors`);
-  const file = /^[\w-]+$/.test(path) && !existsSync(path) && existsSync(shipped) ? shipped : path;
+  const file = shippedFile(path) ?? path;
   if (isTrees(file)) return openTrees(file, option);
   const checkpoint = findCheckpoint(path, existsSync(join(path, bestName)) ? 'best' : 'last');
   const { config } = checkpoint;

@@ -174,6 +174,14 @@ export function makeRunFolder(folder: string): void {
 const isLeftover = (entry: string): boolean =>
   /^lock(\.tmp-\d+|\.takeover)*$/.test(entry) || isTemporary(entry, checkpointName);
 
+/** File of a model that ships, by its name; undefined for other names, and where a file or a run folder of that name is here. */
+export function shippedFile(name: string): string | undefined {
+  if (!/^[\w-]+(\.filter)?$/.test(name)) return undefined;
+  const hidden = existsSync(name) && !(statSync(name).isDirectory() && !existsSync(join(name, checkpointName)));
+  const file = join(packageRoot, 'models', `${name}.safetensors`);
+  return !hidden && existsSync(file) ? file : undefined;
+}
+
 /**
  * The last checkpoint of a run folder, or its best; the one of a model file, or of a model that ships, by its name.
  * @throws CheckpointError where there is none
@@ -190,8 +198,8 @@ export function findCheckpoint(path: string, which: 'last' | 'best' = 'last'): C
     }
     return readCheckpoint(join(path, bestName));
   }
-  const shipped = join(packageRoot, 'models', `${path}.safetensors`);
-  if (/^[\w-]+(\.filter)?$/.test(path) && !existsSync(path) && existsSync(shipped)) return readCheckpoint(shipped);
+  const shipped = shippedFile(path);
+  if (shipped !== undefined) return readCheckpoint(shipped);
   if (!existsSync(path)) throw new CheckpointError(`${path}: there is no such run or model`);
   if (!statSync(path).isDirectory()) return readCheckpoint(path);
   const file = join(path, checkpointName);
@@ -201,12 +209,9 @@ export function findCheckpoint(path: string, which: 'last' | 'best' = 'last'): C
 
 /** The filter that belongs to a generator: the folder `filter` in its run folder, or NAME.filter among the models that ship. */
 export function ownFilter(path: string): string | undefined {
-  if (existsSync(path)) {
-    const folder = join(path, 'filter');
-    return existsSync(join(folder, checkpointName)) ? folder : undefined;
-  }
-  const name = `${path}.filter`;
-  return /^[\w-]+$/.test(path) && existsSync(join(packageRoot, 'models', `${name}.safetensors`)) ? name : undefined;
+  if (shippedFile(path) !== undefined) return shippedFile(`${path}.filter`);
+  const folder = join(path, 'filter');
+  return existsSync(join(folder, checkpointName)) ? folder : undefined;
 }
 
 /**

@@ -1,6 +1,8 @@
 /** `matgan export`: what generating and decoding need, in float32 and float16, and nothing else. */
-import { copyFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ReferenceExecutor } from '../../src/autograd/executor.ts';
 import { unpackRow } from '../../src/chem/encoding.ts';
@@ -34,6 +36,22 @@ beforeAll(async () => {
 
 const size = (path: string): number => statSync(path).size;
 const names = (path: string): string[] => Object.keys(readSafetensors(path).tensors);
+
+describe('the name of a model that ships', () => {
+  it('is that model where a folder of the name is no run, and the run where it is one', () => {
+    const bin = fileURLToPath(new URL('../../bin/matgan.mjs', import.meta.url));
+    const cwd = temporaryFolder();
+    const rowsOf = (out: string): number => {
+      const { status, stderr } = spawnSync(process.execPath, [bin, 'export', 'icsd', '--out', out], { cwd });
+      expect({ status, stderr: String(stderr) }).toMatchObject({ status: 0 });
+      return readCheckpoint(join(cwd, out)).data.rows;
+    };
+    mkdirSync(join(cwd, 'icsd'));
+    expect(rowsOf('shipped.safetensors')).toBe(24_462);
+    copyFileSync(join(at('averaged'), 'checkpoint.safetensors'), join(cwd, 'icsd', 'checkpoint.safetensors'));
+    expect(rowsOf('own.safetensors')).toBeLessThan(100);
+  });
+});
 
 describe('matgan export', () => {
   it.each(['averaged', 'plain'])('%s: the generator alone, which generates the same', async (name) => {
