@@ -203,7 +203,18 @@ describe('train trees on formulas, then predict', () => {
     const formulas = write('screened.csv', ['formula', 'NaCl', 'LiFePO4', 'Na2Cl2', 'KBr']);
     const out = at('s.csv');
     const page = at('s.html');
-    const screened = await matganHere('screen', formulas, '--out', out, '--html', page, '--gap-model', model);
+    const screened = await matganHere(
+      'screen',
+      formulas,
+      '--out',
+      out,
+      '--html',
+      page,
+      '--energy-model',
+      'none',
+      '--gap-model',
+      model,
+    );
     expect(screened.status).toBe(0);
     const predicted = await matganHere('predict', model, '--formulas', out, '--out', at('sp.csv'));
     expect(predicted.status).toBe(0);
@@ -215,7 +226,18 @@ describe('train trees on formulas, then predict', () => {
         .map((line) => line.slice(0, 3)),
     );
     expect(readFileSync(page, 'utf8')).toMatch(/<th[^>]*>±/);
-    await matganHere('screen', formulas, '--out', at('s2.csv'), '--html', page, '--gap-model', plain);
+    await matganHere(
+      'screen',
+      formulas,
+      '--out',
+      at('s2.csv'),
+      '--html',
+      page,
+      '--energy-model',
+      'none',
+      '--gap-model',
+      plain,
+    );
     expect(cells('s2.csv')[0].at(-1)).toBe('predicted_gap_ev');
     expect(readFileSync(page, 'utf8')).not.toMatch(/<th[^>]*>±/);
   });
