@@ -34,9 +34,10 @@ writeFileSync(
   join(absent, 'index.cjs'),
   'exports.DOUBLE = exports.INTEGER = exports.VARCHAR = exports.DuckDBDataChunk = exports.DuckDBInstance = undefined;\n',
 );
+rmSync(join(carry, 'js'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/cli/main.ts', 'scripts/gpu/steps.ts', 'scripts/gpu/variants.ts', 'scripts/gpu/train.ts'],
+  entryPoints: ['src/cli/main.ts', 'scripts/gpu/steps.ts', 'scripts/gpu/variants.ts', 'scripts/gpu/models.ts'],
   outdir: join(carry, 'js'),
   entryNames: '[name]',
   bundle: true,
@@ -44,7 +45,8 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  external: ['webgpu', '@duckdb/*', 'benchmark'],
+  // Charts stay SVG there.
+  external: ['webgpu', '@duckdb/*', 'benchmark', '@resvg/*'],
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);",
   },
