@@ -2,13 +2,14 @@
  * ElemNet (Jha et al., Scientific Reports 8:17593, 2018): a property of a compound, such as its formation energy per atom, from the
  * fractions of its elements and nothing else. The paper's network is seventeen fully connected layers; the `residual` one adds what helps.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as b from '../autograd/build.ts';
-import type { Executor } from '../autograd/executor.ts';
+import { type Executor, GpuExecutor } from '../autograd/executor.ts';
 import { grad } from '../autograd/grad.ts';
 import type { Graph, Node } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
 import { seedKey } from '../autograd/philox.ts';
-import type { Plan } from '../autograd/plan.ts';
+import type { Data, Plan } from '../autograd/plan.ts';
 import { elementCount, type PackedFormulas } from '../chem/encoding.ts';
 import { packedFractions } from '../chem/fractions.ts';
 import { CheckpointError, ConfigError } from '../errors.ts';
@@ -16,16 +17,9 @@ import { type Calibration, calibrate } from './calibration.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
 import type { ElemNetConfig } from './config.ts';
 import { ParameterSet } from './layers.ts';
+import { Pace } from './pace.ts';
 import { fractionsOf, type TableRows, tableOf, tableSize, targetsAt, targetsOf } from './table.ts';
-import {
-  eachBatch,
-  type Measurement,
-  networkState,
-  type StateVariable,
-  stateRows,
-  type Trainer,
-  update,
-} from './training.ts';
+import { type Measurement, networkState, type StateVariable, stateRows, type Trainer, update } from './training.ts';
 
 const streams = { rows: 0, initial: 1, firstMask: 16 };
 /** Zeroes a share of x's elements; `draw` tells the masks of one step apart. */
@@ -256,6 +250,49 @@ export interface Predictor {
   destroy(): void;
 }
 
+/** Batches handed to the device before the first of them is waited for: who asks can do other work meanwhile. */
+const ahead = 16;
+
+/**
+ * Asks for one batch after the other, several ahead on a device, and uses what comes back in order. The last batch may overlap the one
+ * before it. On a software adapter most of the waiting is slept through: polling would take a core that computes.
+ */
+async function eachAhead(
+  executor: Executor,
+  rows: number,
+  batch: number,
+  ask: (start: number) => Promise<Data>,
+  use: (start: number, found: Data) => void,
+): Promise<void> {
+  const most = executor.kind === 'gpu' ? ahead : 1;
+  const polite = executor instanceof GpuExecutor && executor.device.info.software;
+  const waiting: { start: number; read: Promise<Data> }[] = [];
+  const pace = new Pace();
+  let fresh = 0;
+  let since = performance.now();
+  try {
+    while (fresh < rows || waiting.length > 0) {
+      for (; waiting.length < most && fresh < rows; fresh += batch) {
+        const start = Math.max(0, Math.min(fresh, rows - batch));
+        const read = ask(start);
+        // Whoever comes to wait for it sees the error; until then it must not count as one that nobody caught.
+        read.catch(() => {});
+        waiting.push({ start, read });
+      }
+      // Half of them: the device has the other half to go on with.
+      const now = waiting.splice(0, Math.max(1, Math.min(waiting.length, most / 2)));
+      const left = polite ? pace.sleep(now.length) - (performance.now() - since) : 0;
+      if (left > 2) await sleep(left);
+      const awake = performance.now();
+      for (const { start, read } of now) use(start, await read);
+      pace.note(performance.now() - since, performance.now() - awake, now.length);
+      since = performance.now();
+    }
+  } finally {
+    await Promise.allSettled(waiting.map(({ read }) => read));
+  }
+}
+
 /** What a prediction needs of a model's state, in a graph of its own. */
 function predictingState(graph: Graph, config: ElemNetConfig, parameters: ParameterSet): StateVariable {
   const rows = config.averaging > 0 ? ['average'] : stateRows[config.optimiser.name];
@@ -301,13 +338,14 @@ async function predictorOn(
     const values = new Float32Array(rows);
     const spreads = new Float32Array(rows);
     const padded = new Float32Array(batch * elementCount);
-    await eachBatch(rows, batch, async (start) => {
-      const end = Math.min(rows, start + batch);
-      padded.set(fractions.subarray(start * elementCount, end * elementCount));
+    const ask = (start: number): Promise<Data> => {
+      padded.set(fractions.subarray(start * elementCount, Math.min(rows, start + batch) * elementCount));
       executor.write(input, padded);
       plan.run();
-      const found = (await plan.read(all)) as Float32Array;
-      for (let row = start; row < end; row++) {
+      return plan.read(all);
+    };
+    await eachAhead(executor, rows, batch, ask, (start, found) => {
+      for (let row = start; row < Math.min(rows, start + batch); row++) {
         const of = Array.from(passes, (_, p) => found[p * batch + row - start]);
         // With dropout the plain pass is the prediction, and the others only say how sure it is.
         const spread = byDropout ? of.slice(1) : of;

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { openExecutor } from '../autograd/open.ts';
 import { elementCount } from '../chem/encoding.ts';
 import { type Composition, FormulaFault } from '../chem/formula.ts';
@@ -13,7 +14,7 @@ import { type Calibration, uncertainty } from './calibration.ts';
 import { propertyModel } from './elemnet.ts';
 import { bestName, findCheckpoint, shippedFile } from './run.ts';
 import { checkInputs, isTrees, readTrees } from './trees/files.ts';
-import { predict, uncertaintiesOf } from './trees/forest.ts';
+import { type ErrorForest, type Forest, predict, uncertaintiesOf } from './trees/forest.ts';
 
 /** Of each row its number, and what 68.27 % of the errors stay below where the model knows. */
 export interface Predictions {
@@ -136,14 +137,27 @@ function openTrees(path: string, option: string): Regressor {
         refuseStrangers(formula);
         describer.composition(formula, out, at);
       },
-      predict: async (inputs) => ({
-        values: predict(forest, inputs),
-        uncertainties: error && uncertaintiesOf(error, inputs),
-      }),
+      predict: (inputs) => byPieces(inputs, forest, error),
       rough: async (inputs) => ({ values: predict(forest, inputs, rough) }),
       destroy: () => {},
     },
   );
+}
+
+/** Rows that trees judge between two looks at what else is to be done: a device that another model computes on must not run dry. */
+const piece = 1024;
+
+async function byPieces(inputs: Float32Array, forest: Forest, error: ErrorForest | undefined): Promise<Predictions> {
+  const rows = inputs.length / forest.columns;
+  const values = new Float64Array(rows);
+  const uncertainties = error && new Float64Array(rows);
+  for (let from = 0; from < rows; from += piece) {
+    const some = inputs.subarray(from * forest.columns, Math.min(rows, from + piece) * forest.columns);
+    values.set(predict(forest, some), from);
+    if (error) uncertainties?.set(uncertaintiesOf(error, some), from);
+    await setImmediate();
+  }
+  return { values, uncertainties };
 }
 
 /** A regressor that takes rows a chunk at a time. */

@@ -228,10 +228,17 @@ export async function screen(file: string, options: ScreenOptions): Promise<Scre
     let places = Uint32Array.from({ length: rows }, (_, i) => i);
     const fell = { energy: 0, gap: 0 };
     const columns: OutColumn[] = [];
+    // Side by side where neither waits for what the other leaves: one computes on the device, the other on the processor.
+    const together =
+      energies === undefined && energy && gap
+        ? { energy: energy.run(words, rows), gap: gap.run(words, rows) }
+        : undefined;
+    // Whoever comes to wait for it sees the error; until then it must not count as one that nobody caught.
+    together?.gap.catch(() => {});
     for (const kind of ['energy', 'gap'] as const) {
       const [model, range] = kind === 'energy' ? [energy, energies] : [gap, gaps];
       if (!model) continue;
-      const found = await model.run(takeRows(words, places), places.length);
+      const found = await (together?.[kind] ?? model.run(takeRows(words, places), places.length));
       // By place in the part: later filters leave fewer rows.
       const values = new Float64Array(rows).fill(Number.NaN);
       const uncertainties = new Float64Array(rows).fill(Number.NaN);
