@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as b from '../autograd/build.ts';
 import { type Executor, GpuExecutor } from '../autograd/executor.ts';
 import { grad } from '../autograd/grad.ts';
-import type { Graph, Node } from '../autograd/graph.ts';
+import { type Graph, type Node, sizeOf } from '../autograd/graph.ts';
 import { newGraph } from '../autograd/ops/index.ts';
 import { seedKey } from '../autograd/philox.ts';
 import type { Data, Plan } from '../autograd/plan.ts';
@@ -16,6 +16,7 @@ import { CheckpointError, ConfigError } from '../errors.ts';
 import { type Calibration, calibrate } from './calibration.ts';
 import { assemble, type Checkpoint } from './checkpoint.ts';
 import type { ElemNetConfig } from './config.ts';
+import { ElementSums } from './elementSums.ts';
 import { ParameterSet } from './layers.ts';
 import { Pace } from './pace.ts';
 import { fractionsOf, type TableRows, tableOf, tableSize, targetsAt, targetsOf } from './table.ts';
@@ -26,8 +27,14 @@ const streams = { rows: 0, initial: 1, firstMask: 16 };
 type Dropout = (x: Node, draw: number, rate: number) => Node;
 const noDropout: Dropout = (x) => x;
 
-/** Fractions [n, 85] → one number a row [n, 1], in deviations of the training targets from their mean. */
-type Member = (fractions: Node, weights: readonly Node[], dropout: Dropout) => Node;
+interface Member {
+  /** Fractions [n, 85] → what goes into the rest [n, width]. */
+  first(fractions: Node, weights: readonly Node[]): Node;
+  /** → one number a row [n, 1], in deviations of the training targets from their mean. */
+  rest(x: Node, weights: readonly Node[], dropout: Dropout): Node;
+  /** Where `first` is a bias and a part of each element by itself: indices of its parameters. */
+  sums?: { bias: number; linear: number; bumps?: number };
+}
 
 export interface ElemNet {
   parameters: ParameterSet;
@@ -49,6 +56,7 @@ export function elemNet({ network, members }: Pick<ElemNetConfig, 'network' | 'm
 }
 
 type Layer = (x: Node, weights: readonly Node[]) => Node;
+type Dense = Layer & { weights: number; bias: number };
 
 /** A fully connected layer. @param deviation of the initial weights; He's for ReLU unless said */
 function dense(
@@ -57,10 +65,11 @@ function dense(
   inputs: number,
   outputs: number,
   deviation = Math.sqrt(2 / inputs),
-): Layer {
+): Dense {
   const w = parameters.add(`${name}.weights`, [inputs, outputs], { deviation });
   const bias = parameters.add(`${name}.bias`, [outputs], { constant: 0 });
-  return (x, weights) => b.add(b.dense(x, weights[w]), weights[bias]);
+  const layer: Layer = (x, weights) => b.add(b.dense(x, weights[w]), weights[bias]);
+  return Object.assign(layer, { weights: w, bias });
 }
 
 type Blocks = Extract<ElemNetConfig['network'], { kind: 'plain' }>['blocks'];
@@ -78,13 +87,16 @@ function plainMember(blocks: Blocks, parameters: ParameterSet, prefix: string): 
     }),
   );
   const out = dense(parameters, `${prefix}out`, width, 1, Math.sqrt(1 / width));
-  return (fractions, weights, dropout) => {
-    let x = fractions;
-    layers.forEach(({ layer, rate }, i) => {
-      x = b.relu(layer(x, weights));
-      if (rate > 0) x = dropout(x, i, rate);
-    });
-    return out(x, weights);
+  return {
+    first: (fractions) => fractions,
+    rest: (fractions, weights, dropout) => {
+      let x = fractions;
+      layers.forEach(({ layer, rate }, i) => {
+        x = b.relu(layer(x, weights));
+        if (rate > 0) x = dropout(x, i, rate);
+      });
+      return out(x, weights);
+    },
   };
 }
 
@@ -122,21 +134,26 @@ function residualMember(config: Residual, parameters: ParameterSet, prefix: stri
   }));
   const lastNorm = normed(`${prefix}norm`);
   const out = dense(parameters, `${prefix}out`, width, 1, Math.sqrt(0.1 / width));
-  return (fractions, weights, dropout) => {
-    // Each kind of input has weights of its own: a sum of products is the product of what stands side by side.
-    let x = first(fractions, weights);
-    if (onBumps !== undefined) x = b.add(x, b.dense(bumpsOver(fractions, bumps), weights[onBumps]));
-    if (vectors) {
+  return {
+    first: (fractions, weights) => {
+      // Each kind of input has weights of its own: a sum of products is the product of what stands side by side.
+      let x = first(fractions, weights);
+      if (onBumps !== undefined) x = b.add(x, b.dense(bumpsOver(fractions, bumps), weights[onBumps]));
+      if (!vectors) return x;
       const elements = weights[vectors.elements];
       const mean = b.dense(fractions, elements);
       const variance = b.sub(b.dense(fractions, b.square(elements)), b.square(mean));
-      x = b.add(x, b.add(b.dense(mean, weights[vectors.mean]), b.dense(variance, weights[vectors.variance])));
-    }
-    layers.forEach(({ norm, down, up }, i) => {
-      const h = b.relu(down(norm(x, weights), weights));
-      x = b.add(x, up(rate > 0 ? dropout(h, i, rate) : h, weights));
-    });
-    return out(b.relu(lastNorm(x, weights)), weights);
+      return b.add(x, b.add(b.dense(mean, weights[vectors.mean]), b.dense(variance, weights[vectors.variance])));
+    },
+    rest: (start, weights, dropout) => {
+      let x = start;
+      layers.forEach(({ norm, down, up }, i) => {
+        const h = b.relu(down(norm(x, weights), weights));
+        x = b.add(x, up(rate > 0 ? dropout(h, i, rate) : h, weights));
+      });
+      return out(b.relu(lastNorm(x, weights)), weights);
+    },
+    sums: vectors ? undefined : { bias: first.bias, linear: first.weights, bumps: onBumps },
   };
 }
 
@@ -196,7 +213,8 @@ export function elemNetTrainer(config: ElemNetConfig, rows: number): Trainer {
   const losses = members.map((member, m) => {
     const dropout: Dropout = (x, draw, rate) =>
       b.mul(x, b.randomMask(step, x.shape, { key, stream: streams.firstMask + 64 * m + draw, rate }));
-    return b.mean(b.abs(b.sub(member(fractions, weights, dropout), wanted)));
+    const found = member.rest(member.first(fractions, weights), weights, dropout);
+    return b.mean(b.abs(b.sub(found, wanted)));
   });
   // The sum: each member's gradient is what it would be alone.
   const total = losses.reduce((sum, loss) => b.add(sum, loss));
@@ -301,30 +319,86 @@ function predictingState(graph: Graph, config: ElemNetConfig, parameters: Parame
   return { node, rows, parameters, initial: () => new Float32Array(rows.length * parameters.size) };
 }
 
-/** Rows of formulas to predictions, by the model in an executor's variables: one plan for batches of `batch` rows. */
+/** What the plan of a predictor takes of each batch of fractions. */
+interface Inputs {
+  node: Node;
+  /** Of each member. */
+  starts: Node[];
+  /** @param fractions of at most a batch of rows */
+  of(fractions: Float32Array): Float32Array;
+}
+
+/** The fractions themselves. */
+function plainInputs(graph: Graph, members: readonly Member[], weights: readonly Node[], batch: number): Inputs {
+  const node = graph.variable('predict.fractions', [batch, elementCount]);
+  const padded = new Float32Array(batch * elementCount);
+  const of = (fractions: Float32Array): Float32Array => {
+    padded.set(fractions);
+    return padded;
+  };
+  return { node, starts: members.map((member) => member.first(node, weights)), of };
+}
+
+/** What the first layers make of them, where that can be worked out by element: half of the arithmetic is spared. */
+function summedInputs(graph: Graph, sums: ElementSums, batch: number): Inputs {
+  const { members, width } = sums;
+  const node = graph.variable('predict.sums', [members * batch, width]);
+  const starts = Array.from({ length: members }, (_, m) => b.rows(node, m * batch, (m + 1) * batch));
+  const out = new Float32Array(members * batch * width);
+  const of = (fractions: Float32Array): Float32Array => {
+    for (let row = 0; row < fractions.length / elementCount; row++) sums.write(fractions, row, out, batch);
+    return out;
+  };
+  return { node, starts, of };
+}
+
+/** The sums of a trained model; undefined where its first layer is no such sum. @param flat its parameters */
+export function elementSums(
+  config: Pick<ElemNetConfig, 'network' | 'members'>,
+  flat: Float32Array,
+): ElementSums | undefined {
+  const { network } = config;
+  const { parameters, members } = elemNet(config);
+  if (network.kind !== 'residual' || members.some(({ sums }) => !sums)) return undefined;
+  const part = (index: number): Float32Array => {
+    const { offset, shape } = parameters.list[index];
+    return flat.subarray(offset, offset + sizeOf(shape));
+  };
+  const of = members.map(({ sums }) => {
+    const { bias, linear, bumps } = sums!;
+    return { bias: part(bias), linear: part(linear), bumps: bumps === undefined ? new Float32Array(0) : part(bumps) };
+  });
+  return new ElementSums(of, network.bumps);
+}
+
+/**
+ * Rows of formulas to predictions, by the model in an executor's variables: one plan for batches of `batch` rows.
+ * @param sums of the model, where its weights stay as they are
+ */
 async function predictorOn(
   executor: Executor,
   config: ElemNetConfig,
   batch: number,
+  sums?: ElementSums,
 ): Promise<Predictor & { state: readonly StateVariable[] }> {
   const graph = newGraph();
   const { parameters, members } = elemNet(config);
   const state = predictingState(graph, config, parameters);
   const target = targetVariable(graph);
-  const input = graph.variable('predict.fractions', [batch, elementCount]);
   const step = graph.variable('predict.step', [2], 'u32');
   const weights = parameters.views(state.node);
+  const inputs = sums ? summedInputs(graph, sums, batch) : plainInputs(graph, members, weights, batch);
   const key = seedKey(config.seed);
-  const passes = members.map((member) => member(input, weights, noDropout));
+  const passes = members.map((member, m) => member.rest(inputs.starts[m], weights, noDropout));
   const byDropout = members.length === 1 && hasDropout(config);
   for (let p = 0; byDropout && p < dropoutPasses; p++) {
     const dropout: Dropout = (x, draw, rate) =>
       b.mul(x, b.randomMask(step, x.shape, { key, stream: streams.firstMask + 64 * (p + 1) + draw, rate }));
-    passes.push(members[0](input, weights, dropout));
+    passes.push(members[0].rest(inputs.starts[0], weights, dropout));
   }
   const [mean, deviation] = [0, 1].map((at) => b.view(target.node, at, [1, 1]));
   const all = b.add(b.mul(passes.length === 1 ? passes[0] : b.concat(passes), deviation), mean);
-  const own = [input, step];
+  const own = [inputs.node, step];
   executor.write(step, new Uint32Array(2));
   let plan: Plan;
   try {
@@ -337,10 +411,9 @@ async function predictorOn(
     const rows = fractions.length / elementCount;
     const values = new Float32Array(rows);
     const spreads = new Float32Array(rows);
-    const padded = new Float32Array(batch * elementCount);
     const ask = (start: number): Promise<Data> => {
-      padded.set(fractions.subarray(start * elementCount, Math.min(rows, start + batch) * elementCount));
-      executor.write(input, padded);
+      const some = fractions.subarray(start * elementCount, Math.min(rows, start + batch) * elementCount);
+      executor.write(inputs.node, inputs.of(some));
       plan.run();
       return plan.read(all);
     };
@@ -409,7 +482,9 @@ export async function propertyModel(
   const [floor, slope] = assemble(checkpoint, calibrationVariable(newGraph()));
   if (!(floor >= 0 && slope >= 0))
     throw new CheckpointError(`${path}: its calibration is ${floor} and ${slope}, not positive`);
-  const predictor = await predictorOn(executor, config, batch);
+  const state = predictingState(newGraph(), config, elemNet(config).parameters);
+  const flat = assemble(checkpoint, state) as Float32Array;
+  const predictor = await predictorOn(executor, config, batch, elementSums(config, flat));
   try {
     for (const variable of predictor.state) executor.write(variable.node, assemble(checkpoint, variable));
   } catch (error) {

@@ -16,7 +16,8 @@ import { loadTargets } from '../../src/chem/targets.ts';
 import { CheckpointError, DataError, FormulaError } from '../../src/errors.ts';
 import { calibrate, uncertainty } from '../../src/models/calibration.ts';
 import { type ElemNetConfig, loadConfig } from '../../src/models/config.ts';
-import { elemNet, elemNetTrainer, madeUpTable, propertyModel } from '../../src/models/elemnet.ts';
+import { ElementSums } from '../../src/models/elementSums.ts';
+import { elementSums, elemNet, elemNetTrainer, madeUpTable, propertyModel } from '../../src/models/elemnet.ts';
 import { findCheckpoint, regressionData } from '../../src/models/run.ts';
 import { fractionsOf, tableOf, targetsAt, targetsOf } from '../../src/models/table.ts';
 import { propertyCharts, propertyReport } from '../../src/report/property.ts';
@@ -71,7 +72,7 @@ describe('against PyTorch', () => {
     const x = graph.variable('x', [goldenRows, 85]);
     const wanted = graph.variable('wanted', [goldenRows, 1]);
     const weights = parameters.views(flat);
-    const y = members[0](x, weights, (h) => h);
+    const y = members[0].rest(members[0].first(x, weights), weights, (h) => h);
     const loss = b.mean(b.abs(b.sub(y, wanted)));
     const data = new Float64Array(parameters.size);
     parameters.list.forEach(({ shape, offset }, k) => {
@@ -143,10 +144,11 @@ describe('the trainer', () => {
     const flat = graph.variable('weights', [parameters.size]);
     const x = graph.variable('x', [1, 85]);
     const step = graph.variable('step', [2], 'u32');
-    const y = members[0](x, parameters.views(flat), (h, draw, rate) =>
+    const weights = parameters.views(flat);
+    const y = members[0].rest(members[0].first(x, weights), weights, (h, draw, rate) =>
       b.mul(h, b.randomMask(step, h.shape, { key: [1, 2], stream: draw, rate })),
     );
-    const plain = members[0](x, parameters.views(flat), (h) => h);
+    const plain = members[0].rest(members[0].first(x, weights), weights, (h) => h);
     const values = new Map<Node, Value>([
       [flat, { shape: flat.shape, data: Float64Array.from({ length: parameters.size }, (_, i) => wave(i, 1)) }],
       [x, { shape: x.shape, data: goldenFractions.subarray(0, 85) }],
@@ -166,6 +168,51 @@ describe('the trainer', () => {
     expect(lossOf(config, 0)).not.toBeCloseTo(lossOf(config, 1), 3);
     const without = { ...config, network: network(1) };
     expect(lossOf(without, 0)).toBeCloseTo(lossOf(without, 1), 6);
+  });
+
+  it.each([0, 3])('with %d bumps: sums by element are what the first layer makes of fractions', (k) => {
+    const bumps = Array.from({ length: k }, (_, i) => ({ at: 0.2 * (i + 1), width: 0.1 }));
+    const network = { ...tinyElemNet().network, bumps, embedding: 0 } as ElemNetConfig['network'];
+    const graph = newGraph();
+    const { parameters, members } = elemNet({ network, members: 2 });
+    const flat = graph.variable('weights', [parameters.size]);
+    const x = graph.variable('x', [goldenRows, 85]);
+    const firsts = members.map((member) => member.first(x, parameters.views(flat)));
+    const data = Float32Array.from({ length: parameters.size }, (_, i) => wave(i, 2));
+    const values = new Map<Node, Value>([
+      [flat, { shape: flat.shape, data: Float64Array.from(data) }],
+      [x, { shape: x.shape, data: Float64Array.from(goldenFractions, Math.fround) }],
+    ]);
+    const expected = evaluate(firsts, (node) => values.get(node)!);
+    const sums = elementSums({ network, members: 2 }, data)!;
+    const out = new Float32Array(2 * goldenRows * sums.width).fill(Number.NaN);
+    for (let row = goldenRows - 1; row >= 0; row--)
+      sums.write(Float32Array.from(goldenFractions), row, out, goldenRows);
+    expect(Math.max(...expected[1].data.map(Math.abs))).toBeGreaterThan(0.1);
+    expected.forEach(({ data }, m) => {
+      data.forEach((value, i) => {
+        expect(out[m * data.length + i]).toBeCloseTo(value, 5);
+      });
+    });
+  });
+
+  it('has sums by element only where elements do not mix', () => {
+    const mixed = { ...tinyElemNet().network, embedding: 2 } as ElemNetConfig['network'];
+    expect(elementSums({ network: mixed, members: 1 }, new Float32Array(100_000))).toBeUndefined();
+    expect(elementSums({ network: networks.plain, members: 1 }, new Float32Array(100_000))).toBeUndefined();
+  });
+
+  it('forgets parts of fractions rather than keep more than so many, and still is right', () => {
+    const layer = { bias: new Float32Array(1), linear: new Float32Array(85).fill(2), bumps: new Float32Array(0) };
+    const sums = new ElementSums([layer], []);
+    const fractions = new Float32Array(85);
+    const out = new Float32Array(1);
+    for (let i = 1; i <= 45_000; i++) {
+      fractions[7] = i / 45_000;
+      sums.write(fractions, 0, out, 1);
+      if (out[0] !== Math.fround(2 * fractions[7])) expect(out[0]).toBe(Math.fround(2 * fractions[7]));
+    }
+    expect(sums.kept).toBe(5_000);
   });
 
   it('members are what they would be alone, but for their start', () => {
