@@ -91,7 +91,8 @@ function settings(list: readonly string[]): Record<string, unknown> {
       into[key] ??= {};
       into = into[key] as Record<string, unknown>;
     }
-    into[path[path.length - 1]] = JSON.parse(word.slice(at + 1));
+    const value = word.slice(at + 1);
+    into[path[path.length - 1]] = /^[a-z][\w-]*$/.test(value) ? value : JSON.parse(value);
   }
   return found;
 }
