@@ -397,6 +397,8 @@ describe.each([
         [gpu, 8],
         [gpu, 64],
         [new ReferenceExecutor(), 10],
+        // More batches than are asked for ahead.
+        [gpu, 1],
       ] as const) {
         const model = await propertyModel(executor, checkpoint, batch);
         runs.push(await model.run(fractionsOf(table)));
@@ -405,11 +407,12 @@ describe.each([
         model.destroy();
       }
       expect([gpu.device.buffersAlive, gpu.device.bytesAlive]).toEqual(before);
-      const [whole, parted, padded, reference] = runs;
+      const [whole, parted, padded, reference, single] = runs;
       expect(parted.values).toEqual(whole.values);
       expect(padded.values).toEqual(whole.values);
       whole.values.forEach((value, i) => {
         expect(reference.values[i]).toBeCloseTo(value, 5);
+        expect(single.values[i]).toBeCloseTo(value, 5);
       });
       expect(Math.max(...whole.spreads)).toBeGreaterThan(0);
       // The last measurement is what the model says of its validation rows.
