@@ -277,6 +277,7 @@ const ahead = 16;
  */
 async function eachAhead(
   executor: Executor,
+  pace: Pace,
   rows: number,
   batch: number,
   ask: (start: number) => Promise<Data>,
@@ -285,7 +286,6 @@ async function eachAhead(
   const most = executor.kind === 'gpu' ? ahead : 1;
   const polite = executor instanceof GpuExecutor && executor.device.info.software;
   const waiting: { start: number; read: Promise<Data> }[] = [];
-  const pace = new Pace();
   let fresh = 0;
   let since = performance.now();
   try {
@@ -329,8 +329,14 @@ interface Inputs {
 }
 
 /** The fractions themselves. */
-function plainInputs(graph: Graph, members: readonly Member[], weights: readonly Node[], batch: number): Inputs {
-  const node = graph.variable('predict.fractions', [batch, elementCount]);
+function plainInputs(
+  graph: Graph,
+  name: string,
+  members: readonly Member[],
+  weights: readonly Node[],
+  batch: number,
+): Inputs {
+  const node = graph.variable(`${name}.fractions`, [batch, elementCount]);
   const padded = new Float32Array(batch * elementCount);
   const of = (fractions: Float32Array): Float32Array => {
     padded.set(fractions);
@@ -340,9 +346,9 @@ function plainInputs(graph: Graph, members: readonly Member[], weights: readonly
 }
 
 /** What the first layers make of them, where that can be worked out by element: half of the arithmetic is spared. */
-function summedInputs(graph: Graph, sums: ElementSums, batch: number): Inputs {
+function summedInputs(graph: Graph, name: string, sums: ElementSums, batch: number): Inputs {
   const { members, width } = sums;
-  const node = graph.variable('predict.sums', [members * batch, width]);
+  const node = graph.variable(`${name}.sums`, [members * batch, width]);
   const starts = Array.from({ length: members }, (_, m) => b.rows(node, m * batch, (m + 1) * batch));
   const out = new Float32Array(members * batch * width);
   const of = (fractions: Float32Array): Float32Array => {
@@ -352,10 +358,14 @@ function summedInputs(graph: Graph, sums: ElementSums, batch: number): Inputs {
   return { node, starts, of };
 }
 
-/** The sums of a trained model; undefined where its first layer is no such sum. @param flat its parameters */
+/**
+ * The sums of a trained model; undefined where its first layer is no such sum.
+ * @param flat its parameters; @param most members, all of them unless said
+ */
 export function elementSums(
   config: Pick<ElemNetConfig, 'network' | 'members'>,
   flat: Float32Array,
+  most = config.members,
 ): ElementSums | undefined {
   const { network } = config;
   const { parameters, members } = elemNet(config);
@@ -364,7 +374,7 @@ export function elementSums(
     const { offset, shape } = parameters.list[index];
     return flat.subarray(offset, offset + sizeOf(shape));
   };
-  const of = members.map(({ sums }) => {
+  const of = members.slice(0, most).map(({ sums }) => {
     const { bias, linear, bumps } = sums!;
     return { bias: part(bias), linear: part(linear), bumps: bumps === undefined ? new Float32Array(0) : part(bumps) };
   });
@@ -374,39 +384,45 @@ export function elementSums(
 /**
  * Rows of formulas to predictions, by the model in an executor's variables: one plan for batches of `batch` rows.
  * @param sums of the model, where its weights stay as they are
+ * @param most members that predict; all of them unless said
  */
 async function predictorOn(
   executor: Executor,
   config: ElemNetConfig,
   batch: number,
   sums?: ElementSums,
+  most = config.members,
 ): Promise<Predictor & { state: readonly StateVariable[] }> {
   const graph = newGraph();
-  const { parameters, members } = elemNet(config);
+  const { parameters, members: all } = elemNet(config);
+  const members = all.slice(0, most);
   const state = predictingState(graph, config, parameters);
   const target = targetVariable(graph);
-  const step = graph.variable('predict.step', [2], 'u32');
+  // Several predictors of a model share its state, not what they are asked.
+  const name = `predict.${members.length}`;
+  const step = graph.variable(`${name}.step`, [2], 'u32');
   const weights = parameters.views(state.node);
-  const inputs = sums ? summedInputs(graph, sums, batch) : plainInputs(graph, members, weights, batch);
+  const inputs = sums ? summedInputs(graph, name, sums, batch) : plainInputs(graph, name, members, weights, batch);
   const key = seedKey(config.seed);
   const passes = members.map((member, m) => member.rest(inputs.starts[m], weights, noDropout));
-  const byDropout = members.length === 1 && hasDropout(config);
+  const byDropout = all.length === 1 && hasDropout(config);
   for (let p = 0; byDropout && p < dropoutPasses; p++) {
     const dropout: Dropout = (x, draw, rate) =>
       b.mul(x, b.randomMask(step, x.shape, { key, stream: streams.firstMask + 64 * (p + 1) + draw, rate }));
     passes.push(members[0].rest(inputs.starts[0], weights, dropout));
   }
   const [mean, deviation] = [0, 1].map((at) => b.view(target.node, at, [1, 1]));
-  const all = b.add(b.mul(passes.length === 1 ? passes[0] : b.concat(passes), deviation), mean);
+  const found = b.add(b.mul(passes.length === 1 ? passes[0] : b.concat(passes), deviation), mean);
   const own = [inputs.node, step];
   executor.write(step, new Uint32Array(2));
   let plan: Plan;
   try {
-    plan = await executor.plan({ outputs: [all] });
+    plan = await executor.plan({ outputs: [found] });
   } catch (error) {
     executor.forget(own);
     throw error;
   }
+  const pace = new Pace();
   const run = async (fractions: Float32Array): Promise<Predicted> => {
     const rows = fractions.length / elementCount;
     const values = new Float32Array(rows);
@@ -415,11 +431,11 @@ async function predictorOn(
       const some = fractions.subarray(start * elementCount, Math.min(rows, start + batch) * elementCount);
       executor.write(inputs.node, inputs.of(some));
       plan.run();
-      return plan.read(all);
+      return plan.read(found);
     };
-    await eachAhead(executor, rows, batch, ask, (start, found) => {
+    await eachAhead(executor, pace, rows, batch, ask, (start, predicted) => {
       for (let row = start; row < Math.min(rows, start + batch); row++) {
-        const of = Array.from(passes, (_, p) => found[p * batch + row - start]);
+        const of = Array.from(passes, (_, p) => predicted[p * batch + row - start]);
         // With dropout the plain pass is the prediction, and the others only say how sure it is.
         const spread = byDropout ? of.slice(1) : of;
         const middle = spread.reduce((sum, value) => sum + value, 0) / spread.length;
@@ -462,6 +478,8 @@ const predictBatch = 512;
 
 /** A trained model made ready: it keeps its variables in the executor until it is destroyed. */
 export interface PropertyModel extends Predictor {
+  /** By the first of several members alone: cheaper, and less accurate. */
+  rough?(fractions: Float32Array): Promise<Float32Array>;
   readonly calibration: Calibration;
 }
 
@@ -491,11 +509,20 @@ export async function propertyModel(
     predictor.destroy();
     throw error;
   }
+  // Made when it is first wanted: it compiles.
+  let planned: Promise<Predictor> | undefined;
+  let single: Predictor | undefined;
+  const rough = async (fractions: Float32Array): Promise<Float32Array> => {
+    planned ??= predictorOn(executor, config, batch, elementSums(config, flat, 1), 1);
+    single = await planned;
+    return (await single.run(fractions)).values;
+  };
   const destroy = (): void => {
     predictor.destroy();
+    single?.destroy();
     executor.forget(predictor.state.map(({ node }) => node));
   };
-  return { run: predictor.run, destroy, calibration: { floor, slope } };
+  return { run: predictor.run, rough: config.members > 1 ? rough : undefined, destroy, calibration: { floor, slope } };
 }
 
 /** Made-up rows: fractions of formulas, and a target that follows from them. For checks and timings. */

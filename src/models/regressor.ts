@@ -100,6 +100,7 @@ export async function openRegressor(
           const { values, spreads } = await model.run(fractions);
           return { values, uncertainties: spreads.map((spread) => uncertainty(spread, calibration)) };
         },
+        rough: model.rough && (async (fractions) => ({ values: await model.rough!(fractions) })),
         destroy: () => {
           model.destroy();
           executor.destroy();

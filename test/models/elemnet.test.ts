@@ -392,6 +392,7 @@ describe.each([
       const table = madeUpTable(tinyRows(21, 3));
       const before = [gpu.device.buffersAlive, gpu.device.bytesAlive];
       const runs = [];
+      const roughs: Float32Array[] = [];
       for (const [executor, batch] of [
         [gpu, 21],
         [gpu, 8],
@@ -402,6 +403,10 @@ describe.each([
       ] as const) {
         const model = await propertyModel(executor, checkpoint, batch);
         runs.push(await model.run(fractionsOf(table)));
+        if (config.members > 1) {
+          const rough = await model.rough!(fractionsOf(table));
+          roughs.push(rough);
+        } else expect(model.rough).toBeUndefined();
         // Dropout's masks belong to rows of a batch: the prediction does not depend on them.
         expect(model.calibration.floor + model.calibration.slope).toBeGreaterThan(0);
         model.destroy();
@@ -413,6 +418,11 @@ describe.each([
       whole.values.forEach((value, i) => {
         expect(reference.values[i]).toBeCloseTo(value, 5);
         expect(single.values[i]).toBeCloseTo(value, 5);
+      });
+      // The first member: of two, as far from their mean as the other.
+      roughs[0]?.forEach((value, i) => {
+        expect(Math.abs(value - whole.values[i])).toBeCloseTo(whole.spreads[i] / Math.SQRT2, 5);
+        expect(roughs[3][i]).toBeCloseTo(value, 5);
       });
       expect(Math.max(...whole.spreads)).toBeGreaterThan(0);
       // The last measurement is what the model says of its validation rows.
