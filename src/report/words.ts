@@ -37,6 +37,8 @@ const [sameSizes, otherSizes] = [0.05, 0.2];
 const [noMore, clearlyMore] = [1.2, 1.5];
 /** Left-out formulas found for each training formula found. */
 const memorised = 0.7;
+/** Below this share the two differ plainly, if by less. */
+const readily = 0.9;
 /** Median distance to the nearest training formula against that of left-out formulas. */
 const [variations, farOut] = [0.6, 1.5];
 
@@ -186,6 +188,16 @@ export function inWords(result: EvaluationResult): Remark[] {
         'memory',
         'bad',
         `Training formulas are found more often than left-out ones (${percent(result.recoveredTraining)} against ${percent(found)}): it repeats what it was shown.`,
+      );
+    } else if (
+      result.recoveredTraining > 0.005 &&
+      found < readily * result.recoveredTraining &&
+      apart(found, result.recoveredTraining, leftOut)
+    ) {
+      say(
+        'memory',
+        'fair',
+        `Training formulas are found somewhat more often than left-out ones (${percent(result.recoveredTraining)} against ${percent(found)}): it remembers some of what it was shown.`,
       );
     } else if (result.recoveredTraining > 0.005 && found >= memorised * result.recoveredTraining) {
       say(

@@ -315,6 +315,9 @@ describe('an evaluation', () => {
     expect(perfect.recovery.verdict).toBe('good');
     expect(perfect.memory.verdict).toBe('good');
     expect(perfect.sizes.verdict).toBe('good');
+    const most = Math.floor(0.8 * held.rows);
+    const partly = verdicts(joined({ packed: held.packed.slice(0, 4 * most), rows: most }, train));
+    expect(partly.memory).toMatchObject({ verdict: 'fair', text: expect.stringMatching(/remembers some/) });
     expect(verdicts(train).memory.text).toMatch(/repeats what it was shown/);
     expect(verdicts(uniformFormulas([0, 0, 0, 0, 0, 0, 0, 500, 500], 1)).sizes.text).toMatch(/inflated/);
   });
