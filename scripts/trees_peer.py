@@ -1,11 +1,11 @@
 """Our boosted trees beside scikit-learn's and LightGBM's, on the same rows, splits and settings: the tables of docs/trees.md.
 
     pip install numpy scikit-learn lightgbm
-    python scripts/trees_peer.py --data mp_band_gap.csv.gz --magpie magpie.csv [--rows N] [--only NAME,...] [--seeds 1,2] > peers.json
+    npx matgan describe gaps.csv --out described.csv
+    python scripts/trees_peer.py --data gaps.csv --described described.csv [--rows N] [--only NAME,...] [--seeds 1,2] > peers.json
 
-Rows of the table whose gap is above 0; 132 Magpie statistics of the elements of each (minimum, maximum, range, mean, average
-deviation, mode of 22 properties); 10 % of the formulas, with all their rows, are the test set. Errors are of the test set. Seconds
-are of training alone, binning included.
+Rows of the table whose gap is above 0, the lowest gap of each reduced formula, as `train trees --descriptors magpie` takes them; the 145 Magpie
+descriptors of each; 10 % of the formulas are the test set. Errors are of the test set. Seconds are of training alone, binning included.
 """
 import argparse
 import csv
@@ -39,41 +39,30 @@ def counts(formula):
     return stack[0]
 
 
-def features(data, magpie):
-    """[rows, 132] float32, gaps, and a number for each reduced formula, of the rows whose gap is above 0."""
-    with open(magpie, newline="") as rows:
-        table = list(csv.reader(rows))
-    names, values = table[0][1:], {r[0]: np.array([float(v or "nan") for v in r[1:]]) for r in table[1:]}
-    parsed, gaps, keys = [], [], {}
-    groups = []
-    with gzip.open(data, "rt", newline="") as rows:
-        for row in csv.DictReader(rows):
-            found = counts(row["formula"])
-            if float(row["band_gap_ev"]) <= 0 or any(symbol not in values for symbol in found):
-                continue
-            whole = [int(n) for n in found.values()]
-            divisor = gcd(*whole)
-            key = tuple(sorted((s, int(n) // divisor) for s, n in found.items()))
-            groups.append(keys.setdefault(key, len(keys)))
-            parsed.append(found)
-            gaps.append(float(row["band_gap_ev"]))
-    most = max(map(len, parsed))
-    fractions = np.zeros((len(parsed), most))
-    x = np.full((len(parsed), most, len(names)), np.nan)
-    for i, found in enumerate(parsed):
-        total = sum(found.values())
-        for j, (symbol, n) in enumerate(found.items()):
-            fractions[i, j] = n / total
-            x[i, j] = values[symbol]
-    there = (fractions > 0)[:, :, None]
-    low = np.where(there, x, np.inf).min(1)
-    high = np.where(there, x, -np.inf).max(1)
-    mean = np.einsum("ij,ijk->ik", fractions, np.where(there, x, 0))
-    deviation = np.einsum("ij,ijk->ik", fractions, np.where(there, np.abs(x - mean[:, None]), 0))
-    top = (fractions == fractions.max(1, keepdims=True))[:, :, None]
-    mode = np.where(top, x, np.inf).min(1)
-    stacked = np.stack([low, high, high - low, mean, deviation, mode], 2).reshape(len(parsed), -1)
-    return stacked.astype("<f4"), np.array(gaps), np.array(groups)
+def features(data, described):
+    """[formulas, 145] float32 and gaps, of the formulas whose gap is above 0."""
+    opened = gzip.open if data.endswith(".gz") else open
+    with opened(data, "rt", newline="") as rows:
+        table = list(csv.DictReader(rows))
+    lowest = {}
+    for at, row in enumerate(table, 1):
+        gap = float(row["band_gap_ev"])
+        if gap <= 0:
+            continue
+        found = counts(row["formula"])
+        divisor = gcd(*(int(n) for n in found.values()))
+        key = tuple(sorted((s, int(n) // divisor) for s, n in found.items()))
+        if key not in lowest or gap < lowest[key][1]:
+            lowest[key] = at, gap
+    wanted = {at: i for i, (at, _) in enumerate(lowest.values())}
+    with open(described, newline="") as rows:
+        lines = csv.reader(rows)
+        first = next(lines)
+        x = np.full((len(lowest), len(first) - 2), np.nan, "<f4")
+        for row, _, *values in lines:
+            if int(row) in wanted:
+                x[wanted[int(row)]] = [float(v or "nan") for v in values]
+    return x, np.array([gap for _, gap in lowest.values()])
 
 
 def measured(work):
@@ -109,7 +98,7 @@ def peers(seed, threads):
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", required=True)
-    options.add_argument("--magpie", required=True)
+    options.add_argument("--described", required=True)
     options.add_argument("--rows", type=int, default=0, help="training rows, all unless said")
     options.add_argument("--only", default="", help="words; models whose name has one of them")
     options.add_argument("--ours", default="paper,leaves31,absolute31,best", help="settings of scripts/trees-run.ts")
@@ -119,10 +108,10 @@ def main():
     given = options.parse_args()
     # Read when scikit-learn is first imported.
     os.environ["OMP_NUM_THREADS"] = str(given.threads)
-    x, y, groups = features(given.data, given.magpie)
-    print(f"{len(y)} rows, {groups.max() + 1} formulas, {x.shape[1]} columns", file=sys.stderr)
+    x, y = features(given.data, given.described)
+    print(f"{len(y)} formulas, {x.shape[1]} columns", file=sys.stderr)
     random = np.random.default_rng(0)
-    test = (random.random(groups.max() + 1) < 0.1)[groups]
+    test = random.random(len(y)) < 0.1
     train = ~test
     if given.rows:
         chosen = random.permutation(np.flatnonzero(train))[: given.rows]
