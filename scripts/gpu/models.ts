@@ -20,10 +20,10 @@ import { loadTargets } from '../../src/chem/targets.ts';
 import { openDevice } from '../../src/kernels/device.ts';
 import type { Checkpoint } from '../../src/models/checkpoint.ts';
 import { type Config, type ElemNetConfig, type FilterConfig, loadConfig } from '../../src/models/config.ts';
-import { propertyModel } from '../../src/models/elemnet.ts';
 import { filterRows, generatedRows } from '../../src/models/filter.ts';
 import { GpuMapEngine } from '../../src/models/map/engine.ts';
 import { mapFormulas } from '../../src/models/map/map.ts';
+import { propertyModel } from '../../src/models/predictor.ts';
 import {
   bestName,
   checkpointName,

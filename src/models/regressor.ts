@@ -11,7 +11,7 @@ import { Describer, descriptorCount, descriptorNames, descriptorSet } from '../c
 import { ConfigError } from '../errors.ts';
 import { packageRoot } from '../paths.ts';
 import { type Calibration, uncertainty } from './calibration.ts';
-import { propertyModel } from './elemnet.ts';
+import { propertyModel } from './predictor.ts';
 import { bestName, findCheckpoint, shippedFile } from './run.ts';
 import { checkInputs, isTrees, readTrees } from './trees/files.ts';
 import { type ErrorForest, type Forest, predict, uncertaintiesOf } from './trees/forest.ts';
