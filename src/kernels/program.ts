@@ -137,12 +137,12 @@ export class Program {
     return { flops, bytes };
   }
 
-  /** One compute pass with every dispatch, `times` over. */
-  encode(encoder: GPUCommandEncoder, times = 1): void {
+  /** One compute pass with every dispatch, `times` over; or those of a part alone. */
+  encode(encoder: GPUCommandEncoder, times = 1, from = 0, to = this.calls.length): void {
     const pass = encoder.beginComputePass();
     let last: GPUComputePipeline | undefined;
-    for (let k = 0; k < times * this.calls.length; k++) {
-      const i = k % this.calls.length;
+    for (let k = 0; k < times * (to - from); k++) {
+      const i = from + (k % (to - from));
       if (this.pipelines[i] !== last) pass.setPipeline((last = this.pipelines[i]));
       pass.setBindGroup(0, this.groups[i]);
       const [x, y, z] = this.calls[i].call.workgroups;

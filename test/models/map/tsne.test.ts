@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Stream } from '../../../src/autograd/philox.ts';
-import { ConfigError, DataError } from '../../../src/errors.ts';
+import { ConfigError, DataError, DeviceError } from '../../../src/errors.ts';
 import { type Device, openDevice } from '../../../src/kernels/device.ts';
 import {
   type Affinities,
+  checkNeighbours,
   type Features,
   GpuMapEngine,
   type MapEngine,
@@ -148,6 +149,36 @@ describe('the f64 reference of t-SNE', () => {
       expect(columns).toEqual([...new Set(columns)].sort((a, b) => a - b));
     }
     expect(Math.abs(sum - 1)).toBeLessThan(1e-6);
+  });
+});
+
+describe('neighbours that a device found', () => {
+  const features = noise(700, 5);
+  const k = 4;
+  const inF32 = async () => {
+    const { index, distance } = await reference.nearest(features, undefined, k);
+    return { k, index: index.slice(), distance: Float32Array.from(distance) };
+  };
+
+  it('are taken where distances are those of the points', async () => {
+    const found = await inF32();
+    expect(() => checkNeighbours(features, features, found)).not.toThrow();
+  });
+
+  it.each([
+    ['rows of the tile before', (i: number) => (i + 700 - 256) % 700, 0],
+    ['rows of the point before', (i: number) => (i + 699) % 700, 0],
+    ['a last point that nobody wrote', (i: number) => i, 699],
+  ])('are refused: %s', async (_, from, wrong) => {
+    const found = await inF32();
+    const moved = { k, index: found.index.slice(), distance: found.distance.slice() };
+    for (let i = 0; i < 700; i++) {
+      for (let m = 0; m < k; m++) {
+        moved.index[i * k + m] = found.index[from(i) * k + m];
+        moved.distance[i * k + m] = i === wrong && wrong > 0 ? 0 : found.distance[from(i) * k + m];
+      }
+    }
+    expect(() => checkNeighbours(features, features, moved)).toThrow(DeviceError);
   });
 });
 
