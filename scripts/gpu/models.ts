@@ -2,7 +2,8 @@
  * Trains and judges models, and maps formulas, on a machine that reads no tables (no DuckDB there): rows are packed elsewhere.
  *
  *     npx tsx scripts/gpu/models.ts pack TABLE FILE [TARGET]          # formulas; with a column of numbers, rows of a regressor
- *     models.js gan FILE FOLDER SECONDS [steps=N] [batch=N] [preset=P] [filterSteps=N] [filterBatch=N] [KEY=JSON…]
+ *     models.js gan FILE FOLDER SECONDS [steps=N] [batch=N] [preset=P] [filterSteps=N] [filterBatch=N]
+ *         [filterPool=N] [KEY=JSON…]
  *     models.js elemnet FILE FOLDER SECONDS [steps=N] [KEY=JSON…]
  *     models.js map FILE OUT.json SECONDS POINTS
  *

@@ -1,4 +1,4 @@
-// Makes .carry/: what a bare x86-64 Linux with a GPU driver needs to run scripts/gpu/run.sh. No Node, no npm, no network there.
+// Makes .carry/: what a bare x86-64 Linux with a GPU driver needs for the scripts of this folder. No Node, no npm, no network there.
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -137,7 +137,7 @@ export class Program {
     return { flops, bytes };
   }
 
-  /** One compute pass with every dispatch, `times` over; or those of a part alone. */
+  /** One compute pass with every dispatch, `times` over. @param from first dispatch of a part, @param to the one after its last */
   encode(encoder: GPUCommandEncoder, times = 1, from = 0, to = this.calls.length): void {
     const pass = encoder.beginComputePass();
     let last: GPUComputePipeline | undefined;

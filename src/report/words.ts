@@ -179,32 +179,20 @@ export function inWords(result: EvaluationResult): Remark[] {
         `Of the quaternaries, where frequencies hardly help, ${percent(ours)} are found against ${percent(theirs)}${ratio}.`,
       );
     }
-    if (
-      result.recoveredTraining > 0.005 &&
-      found < memorised * result.recoveredTraining &&
-      apart(found, result.recoveredTraining, leftOut)
-    ) {
-      say(
-        'memory',
-        'bad',
-        `Training formulas are found more often than left-out ones (${percent(result.recoveredTraining)} against ${percent(found)}): it repeats what it was shown.`,
-      );
-    } else if (
-      result.recoveredTraining > 0.005 &&
-      found < readily * result.recoveredTraining &&
-      apart(found, result.recoveredTraining, leftOut)
-    ) {
-      say(
-        'memory',
-        'fair',
-        `Training formulas are found somewhat more often than left-out ones (${percent(result.recoveredTraining)} against ${percent(found)}): it remembers some of what it was shown.`,
-      );
-    } else if (result.recoveredTraining > 0.005 && found >= memorised * result.recoveredTraining) {
-      say(
-        'memory',
-        'good',
-        `Left-out formulas are found as readily as training’s (${percent(found)}, ${percent(result.recoveredTraining)}): no sign of memorising.`,
-      );
+    const shown = result.recoveredTraining;
+    if (shown > 0.005) {
+      const share = found / shown;
+      const differ = apart(found, shown, leftOut);
+      const against = `(${percent(shown)} against ${percent(found)})`;
+      const often = 'more often than left-out ones';
+      if (differ && share < memorised) {
+        say('memory', 'bad', `Training formulas are found ${often} ${against}: it repeats what it was shown.`);
+      } else if (differ && share < readily) {
+        say('memory', 'fair', `Training formulas are found somewhat ${often} ${against}: it remembers some of them.`);
+      } else if (share >= memorised) {
+        const both = `(${percent(found)}, ${percent(shown)})`;
+        say('memory', 'good', `Left-out formulas are found as readily as training’s ${both}: no sign of memorising.`);
+      }
     }
   }
 

@@ -116,6 +116,7 @@ const checked = 64;
 /**
  * Holds some queries' neighbours, the last one's among them, against features: maps of wrong neighbours look like maps. It tells wrong
  * distances, not that a nearer point was left out.
+ * @param queries [points, dims]; @param base [points, dims]; what was found: [points of queries, k]
  * @throws DeviceError where a distance is not that of the two points
  */
 export function checkNeighbours(queries: Features, base: Features, { k, index, distance }: Neighbours): void {
